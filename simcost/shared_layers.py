@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from simcost.blocks.norm.norm import Norm
 from simcost.errors import Infeasible
 from simcost.model.spec import ModelSpec
 from simcost.num import Num, every, is_scalar, occurring
@@ -99,10 +100,11 @@ def checks(model: ModelSpec, plan: Plan) -> list[Check]:
     return [Check(~np.isin(np.asarray(parts), list(apart)), reason)]
 
 
-def hops(model: ModelSpec, parts: int, counts: tuple[int, ...] | None = None) -> tuple[Num, ...]:
-    """Elements of a token that every hop of a pipeline of so many stages carries, first to last: one residual stream, what the embedding made for all layers, and what stands beside the stream there. `counts`: as in `cut`.
+def hops(model: ModelSpec, parts: int, counts: tuple[int, ...] | None = None, tensors: Num = 1.0) -> tuple[Num, ...]:
+    """Elements of a token that every hop of a pipeline of so many stages carries, first to last: one residual stream, what the embedding made for all layers, and what stands beside the stream there. `counts`: as in `cut`; `tensors`: in which the stream goes, where
+    the next layer's norm adds what the last one made: engines send both apart.
 
-    That is what the next layer with such a need reads, or the head: all that a layer puts aside is read by every later one, so that nothing comes between."""
+    Beside the stream stands what the next layer with such a need reads, or the head: all that a layer puts aside is read by every later one, so that nothing comes between."""
     needs = [_needed(layer) for _, layer in model.stacks]
     plain = model.hidden_size + model.embedding.carried_elements
     some = {stack for stack, need in enumerate(needs) if not every(need == 0.0)}
@@ -113,7 +115,19 @@ def hops(model: ModelSpec, parts: int, counts: tuple[int, ...] | None = None) ->
         reader = next((stack for stack in model.order[first:] if stack in some), None) if some else None
         return model.head.carried_elements if reader is None else needs[reader]
 
-    return tuple(plain + beside(here.start) for here in cut(len(model.order), parts, counts)[1:])
+    apart = [model.hidden_size * (tensors - 1.0) * _adds(layer) for _, layer in model.stacks]
+    last = apart[model.order[-1]]  # behind all layers the head's norm adds
+
+    def more(first: int) -> Num:
+        return apart[model.order[first]] if first < len(model.order) else last
+
+    return tuple(plain + beside(here.start) + more(here.start) for here in cut(len(model.order), parts, counts)[1:])
+
+
+def _adds(layer: tuple[Block, ...]) -> bool:
+    """Whether a layer begins with a norm that adds what the last layer made to the one residual stream."""
+    first = layer[0]
+    return isinstance(first, Norm) and first.residual and every(first.carried_elements == 0.0)
 
 
 def _needed(layer: tuple[Block, ...]) -> Num:

@@ -2,9 +2,10 @@
 
 Which stage holds what: `pipeline.py`. Decode keeps pp micro-batches in flight: a token takes pp times the
 slowest stage. A prefill passes all stages once, in chunks that follow each other like the jobs of a flow shop; with a stream of
-prompts the slowest stage sets the throughput. Every hop sends the residual streams (`shared_layers.carried`: what a hop carries may differ by where it is), cut over tp and gathered again; with
-`overlap_p2p_comm` a stage of a stream computes the next prompt meanwhile. Most likely to be wrong: bubbles when the queue runs dry. Source: vLLM
-`distributed/parallel_state.py` (send_tensor_dict).
+prompts the slowest stage sets the throughput. Every hop sends the residual streams (`shared_layers.hops`: what a hop carries may differ by where it is), of most models what the last layer made apart
+from the stream that it is added to (`stage_tensors` of an engine), cut over tp and gathered again; with `overlap_p2p_comm` a stage of a stream computes
+the next prompt meanwhile. Most likely to be wrong: bubbles when the queue runs dry; several tensors of a hop are one message here. Source: vLLM
+`distributed/parallel_state.py` (send_tensor_dict), `sequence.py` (IntermediateTensors).
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ def _widths(w: Workload) -> tuple[list[Num], dict[int, tuple[int, ...]]]:
     places: dict[int, tuple[int, ...]] = {}
     for pp in sizes(w):
         here = []
-        for width in shared_layers.hops(w.model, pp):
+        for width in shared_layers.hops(w.model, pp, tensors=w.memory.stage_tensors):
             place = next((i for i, other in enumerate(widths) if np.array_equal(width, other)), len(widths))
             widths += [width] if place == len(widths) else []
             here.append(place)

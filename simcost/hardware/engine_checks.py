@@ -17,7 +17,7 @@ WINDOWS = ("whole", "grouped", "ratio")
 ABSORBED = ("apart", "merged")
 NUMBERS = (
     "latent_multiple", "vocabulary_multiple", "logit_bytes", "kept_logit_bytes", "dispatch_tokens", "group_ratio", "experts_tokens",
-    "mla_workspace_tokens", "steps_in_flight",
+    "mla_workspace_tokens", "steps_in_flight", "stage_tensors",
 )  # fmt: skip
 BYTES = (
     "sequence_bytes", "tower_bytes", "non_torch_alone", "non_torch_nvlink", "non_torch_pcie", "context_alone", "context_group",
@@ -71,6 +71,8 @@ def check(at: str, name: str, term: Any, known: Sequence[str] = TERMS) -> None:
         size_of(term.get("before_fp8", value), at)
     elif name in NUMBERS:
         _number(value, at, 0.0)
+        if not all(isinstance(each, str) for each in _list(term.get("one", [""]), at)):
+            raise SpecError(f"{at}: 'one' must be a list of families, not {term['one']!r}")
     elif name in _SHARES:
         _number(value, at, 0.0, 1.0)
         _number(term.get("replicas", value), at, 0.0, 1.0)

@@ -66,6 +66,7 @@ def terms(
         chunks=_of_family(found["chunks"], about),
         group_ratio=float(found["group_ratio"]["value"]),
         steps_in_flight=where(plan.pp == 1.0, float(found["steps_in_flight"]["value"]), plan.pp),
+        stage_tensors=_tensors(found["stage_tensors"], about),
         window_ratio=float(ratio["value"]),
         latent_multiple=float(found["latent_multiple"]["value"]),
         vocabulary_multiple=float(found["vocabulary_multiple"]["value"]),
@@ -119,6 +120,11 @@ def count(name: str, value: Any) -> float:
 def _of_family(term: Mapping[str, Any], about: About) -> str:
     """A word that holds of some families of models alone; of others the layers hold the whole context."""
     return str(term["value"]) if about.family in term.get("families", (about.family,)) else "whole"
+
+
+def _tensors(term: Mapping[str, Any], about: About) -> float:
+    """Tensors as wide as the residual stream that a stage hands on; one of families whose layers add at once."""
+    return 1.0 if about.family in term.get("one", ()) else float(term["value"])
 
 
 def _of_device(term: Mapping[str, Any], device: Device) -> str:

@@ -208,18 +208,28 @@ def test_memory_of_the_fullest_stage_by_hand() -> None:
     assert any("no SupportsPP" in note for note in w.notes)
 
 
-@pytest.mark.parametrize(("name", "elements"), [
-    ("llama-3.1-8b", 4096), ("zamba2-7b", 2 * 3584), ("gemma-3n-e4b", 4 * 2048 + 35 * 256), ("gemma-4-31b", 5376), ("deepseek-v4-flash", 4 * 4096),
+@pytest.mark.parametrize(("name", "elements", "apart"), [
+    ("llama-3.1-8b", 4096, 4096), ("zamba2-7b", 2 * 3584, 0), ("gemma-3n-e4b", 4 * 2048 + 35 * 256, 0), ("gemma-4-31b", 5376, 5376),
+    ("deepseek-v4-flash", 4 * 4096, 0), ("olmo-2-7b", 4096, 0), ("granite-3-8b-base", 4096, 0), ("falcon-40b", 8192, 0),
 ])  # fmt: skip
-def test_a_hop_carries_what_later_layers_need(name: str, elements: int) -> None:
-    """One residual stream; the embedding, all streams of AltUp, the per-layer vectors of all layers."""
+def test_a_hop_carries_what_later_layers_need(name: str, elements: int, apart: int) -> None:
+    """One residual stream; the embedding, all streams of AltUp, the per-layer vectors of all layers. Engines send `apart` what the last layer made and the next norm adds, but for layers that add at once."""
     assert shared_layers.hops(model(name), 2) == (elements,)
-    assert sent(name, 2) == {4 * elements * 2: 1}  # half of eight rows, of two bytes
+    for engine in ("vllm", "sglang", "trtllm"):
+        assert sent(name, 2, engine) == {4 * (elements + apart) * 2: 1}  # half of eight rows, of two bytes
 
 
-def sent(name: str, pp: int) -> dict[float, float]:
+def test_hops_of_a_trainer_and_of_layers_that_add_at_once_have_one_tensor() -> None:
+    assert shared_layers.hops(model("llama-3.1-8b"), 4, tensors=2.0) == (2 * 4096,) * 3
+    ends = (0, 32, 0)  # into the head, whose norm adds too
+    assert shared_layers.hops(model("llama-3.1-8b"), 3, ends, 2.0) == (2 * 4096, 2 * 4096)
+    kimi = model("kimi-k3")
+    assert shared_layers.hops(kimi, 4, tensors=2.0) == shared_layers.hops(kimi, 4)
+
+
+def sent(name: str, pp: int, engine: str = "vllm") -> dict[float, float]:
     """Bytes of a hop inside the domain -> how many hops of a decode step of eight sequences carry so many."""
-    w = workload(make(name, "h200", True, {"batch": 8, "context": 512}, {"plan.pp": pp}, {}, None))
+    w = workload(make(name, "h200", True, {"batch": 8, "context": 512}, {"plan.pp": pp, "engine": engine}, {}, None))
     found = {}
     for part in stages.passed(w).parts[0].parts:  # type: ignore[union-attr]
         send = next(iter(calls(part)))
