@@ -51,7 +51,7 @@ TRAINING = (
     _plan("zero_stage", COUNT, "what data-parallel ranks share out: 0 nothing, 1 optimizer states, 2 gradients too, 3 weights too (FSDP)", "1", least=0, aliases=("zero",), source="ZeRO, arXiv 1910.02054", **_TRAIN),
     _plan("zero_group", COUNT, "ranks that share one set of parts (HSDP)", "all that hold the same weights", source="PyTorch FSDP2, fully_shard", **_TRAIN),
     _plan("reshard", CHOICE, "with zero_stage=3: weights that were gathered are let go after the forward pass", "on", choices=SWITCH, source="PyTorch FSDP2, reshard_after_forward", **_TRAIN),
-    _plan("precision", NAME, "formats of training: bf16, fp16, fp32, fp8-tensor, fp8-row, fp8-block, mxfp8, nvfp4, nvfp4-last-bf16, or a file (workloads/precisions)", "bf16", **_TRAIN),
+    _plan("precision", NAME, "formats of training: bf16, fp16, fp32, fp8-tensor, fp8-tensor-ends-bf16, fp8-row, fp8-block, mxfp8, nvfp4, nvfp4-last-bf16, or a file (workloads/precisions)", "bf16", **_TRAIN),
     _plan("loss", NAME, "the loss over the vocabulary: plain (in fp32), fused, or without logits that stay: chunked, chunked:8 (a few tokens at a time, with their gradients), cut (logits are computed again)", "the stack's: plain or fused", source="Megatron Core; Liger, arXiv 2410.10989; Cut Cross Entropy, arXiv 2411.09009", **_TRAIN),
     _plan("optimizer", NAME, "adamw, adamw-bf16-moments, muon, sgd, or a file (workloads/optimizers)", "adamw", **_TRAIN),
     _plan("frozen", NAME, "parts that do not learn, joined by +: attention, ffn, experts, shared_experts, router, embedding, head, norm", "none", **_TRAIN),

@@ -1,9 +1,8 @@
 """`workloads/precisions/<name>.toml` -> in which formats a training stack computes, and what it keeps of weights,
 gradients and activations.
 
-Most likely to be wrong: first layers that a recipe leaves wide (Megatron Bridge keeps the first and the last in bf16
-with tensor-wise scales), which count as the others here; whether low-precision weights are kept or made anew each step,
-which releases change. Source: each term of a file has its own.
+Most likely to be wrong: whether low-precision weights are kept or made anew each step, which releases change. Source:
+each term of a file has its own.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from simcost.model.spec import ModelSpec
 from simcost.num import Num
 from simcost.sharding.shard import ROLES, Weight
 from simcost.training import terms
-from simcost.training.terms import flag, format_of, format_or_none, number, role, several
+from simcost.training.terms import flag, format_of, format_or_none, number, role, several, whole
 
 _NEEDED: Mapping[str, terms.Reader] = {
     "narrow": several(role),
@@ -44,6 +43,8 @@ _OPTIONAL: Mapping[str, terms.Reader] = {
     "saved_core_output_bits": number,
     "saved_activation_input": format_of,
     "tensor_scale": flag,
+    "wide_first_layers": whole,
+    "wide_last_layers": whole,
     "wide_last_share": number,
 }
 
@@ -59,8 +60,8 @@ class Precision:
     keep their inputs for the backward pass as `saved`; `saved_core_output_bits` of an element where the output of the
     attention core is kept otherwise; `saved_activation_input`: what the FFN's activation function keeps, whose output
     is then computed again. `tensor_scale`: beside the scales of blocks one of the whole tensor, which is read once more
-    to find it. `wide_last_share`: of the layers the last ones have no narrow roles; `wide_keys`: of these in a model
-    (`parted`)."""
+    to find it. `wide_first_layers`, `wide_last_layers`: so many at the ends have no narrow roles, nor have the last
+    `wide_last_share` of all; `wide_keys`: of these in a model (`parted`)."""
 
     name: str
     title: str
@@ -83,6 +84,8 @@ class Precision:
     saved_core_output_bits: float | None = None
     saved_activation_input: Dtype | None = None
     tensor_scale: bool = False
+    wide_first_layers: int = 0
+    wide_last_layers: int = 0
     wide_last_share: float = 0.0
     wide_keys: frozenset[str] = frozenset()
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -125,16 +128,18 @@ class Precision:
 def parted(model: ModelSpec, formats: Precision) -> tuple[ModelSpec, Precision]:
     """(the model with its wide layers as stacks of their own, the precision that knows them); both as they are where
     none are wide. Of a share of the layers the whole number that is nearest."""
-    wide = round(formats.wide_last_share * len(model.order))
-    if not wide:
+    layers = len(model.order)
+    last = max(formats.wide_last_layers, round(formats.wide_last_share * layers))
+    if not (formats.wide_first_layers or last):
         return model, formats
-    ahead, last = model.order[:-wide], model.order[-wide:]
-    found = [(kind, False) for kind in dict.fromkeys(ahead)] + [(kind, True) for kind in dict.fromkeys(last)]
+    wide = [at < formats.wide_first_layers or at >= layers - last for at in range(layers)]
+    order = list(zip(model.order, wide, strict=True))
+    found = sorted(dict.fromkeys(order), key=lambda each: each[1])  # narrow ones first
     place = {each: index for index, each in enumerate(found)}
-    order = (*(place[kind, False] for kind in ahead), *(place[kind, True] for kind in last))
-    stacks = tuple((order.count(index), model.stacks[kind][1]) for index, (kind, _) in enumerate(found))
+    stacks = tuple((order.count(each), model.stacks[each[0]][1]) for each in found)
     keys = frozenset(f"stack {index}" for index, (_, is_wide) in enumerate(found) if is_wide)
-    return replace(model, stacks=stacks, order=order), replace(formats, wide_keys=keys)
+    parts = replace(model, stacks=stacks, order=tuple(place[each] for each in order))
+    return parts, replace(formats, wide_keys=keys)
 
 
 def stored_bytes(weight: Weight, kind: Dtype) -> Num:

@@ -141,6 +141,13 @@ def flag(value: Any, at: str) -> bool:
     return value
 
 
+def whole(value: Any, at: str) -> int:
+    """A whole number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise SpecError(f"{at} must be a whole number above 0, not {value!r}")
+    return value
+
+
 def number(value: Any, at: str) -> float:
     """A number above 0."""
     real = isinstance(value, (int, float)) and not isinstance(value, bool)

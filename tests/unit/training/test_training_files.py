@@ -26,6 +26,7 @@ def test_what_a_user_may_name() -> None:
         "fp8-block",
         "fp8-row",
         "fp8-tensor",
+        "fp8-tensor-ends-bf16",
         "mxfp8",
         "nvfp4",
         "nvfp4-last-bf16",
