@@ -95,7 +95,9 @@ VALIDATE_RECIPES: Rows = (
     ("printed_phases", TEXT, "", "phases that a source prints with their seconds, longest first"),
     ("predicted_phases", TEXT, "", "the same phases as predicted"),
     ("order_right", FLAG, "", "whether all pairs of phases that differ by more than a tenth are predicted in the printed order"),
-    ("judges", TEXT, "", "what a row judges: step, order (of phases alone) or nothing"),
+    ("order_told", FLAG, "", "the same for the pairs that the intervals of the prediction separate; null where they separate none"),
+    ("wrong_pairs", TEXT, "", "phases predicted in the other order: printed ratio, predicted ratio with its 90 % interval"),
+    ("judges", TEXT, "", "what a row judges: step, held-out (a step that no term is fitted to), order (of phases alone) or nothing"),
     ("published_step_s", "seconds", "", "mean time of a step, of the printed hours and steps of a run"),
 )  # fmt: skip
 

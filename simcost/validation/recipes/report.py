@@ -71,11 +71,12 @@ def result(answered: Sequence[Scored], recipes: dict[str, Result], write: bool =
         "order of phases": score.order_rows(rows),
         "recipes": published,
         "terms, a family left out": [line for name, terms in by.items() for line in fit.table(cold, rows, terms, name)],
+        "steps in no fit": [_beside(one) for one in score.held(rows) if one.answered],
         "worst": worst(rows),
         "not answered": [{"id": one.row.id, "reason": one.reason} for one in rows if one.reason],
         "rules": counted(rows),
     }
-    judged = score.steps(rows)
+    judged = [*score.steps(rows), *score.held(rows)]
     return Result(
         "validate recipes",
         {"rows": "rl_runs.csv", "recipes": ", ".join(recipes)},
@@ -99,10 +100,24 @@ def aims(cold: Sequence[Scored], rows: Sequence[Scored]) -> list[Cells]:
                 found.append(_median(framework, what, float(own["median_abs_error"])))
             if own["n"] >= MANY:
                 found.append({**bar_lines.covers(framework, what, float(own["coverage"])), "aim": True})
+    for framework in ("NeMo-RL", "verl"):
+        own = score.summary([one for one in score.held(rows) if one.row.cells["framework"] == framework])
+        if own["n"]:
+            what = f"step of {own['n']} rows in no fit"
+            found.append(_median(framework, what, float(own["median_abs_error"])))
+            found.append({**bar_lines.covers(framework, what, float(own["coverage"])), "aim": True})
     order = score.ordered(rows)
-    share = sum(right for _, right in order) / len(order) if order else 0.0
-    what = f"order of phases, {len(order)} rows"
-    return [*found, bar_lines.line("all", what, "share", share, f"{ORDER_AIM:.0%}", share >= ORDER_AIM, aim=True)]
+    every_pair = [pair for one, _, _ in order for pair in score.pairs(one)]
+    told = [found for _, _, found in order if found is not None]
+    open_ = sum(pair.tied for pair in every_pair)
+    found.append(_order(f"order of phases, {len(order)} rows", [right for _, right, _ in order]))
+    what = f"order that intervals tell, {len(told)} rows, {open_} of {len(every_pair)} pairs left open"
+    return [*found, _order(what, told)]
+
+
+def _order(what: str, right: Sequence[bool]) -> Cells:
+    share = sum(right) / len(right) if right else 0.0
+    return bar_lines.line("all", what, "share", share, f"{ORDER_AIM:.0%}", share >= ORDER_AIM, aim=True)
 
 
 def _median(framework: str, what: str, value: float) -> Cells:
@@ -135,19 +150,21 @@ def _recipe_bars(lines: Sequence[Cells]) -> list[Cells]:
 def worst(rows: Sequence[Scored]) -> list[Cells]:
     """The steps that are furthest off, each with its story."""
     known = [one for one in score.steps(rows) if one.answered]
-    first = sorted(known, key=lambda one: -abs(score.log_error(one)))[:WORST]
-    return [
-        {
-            "id": one.row.id,
-            "model": one.row.cells["model"],
-            "hw": f"{one.row.cells['gpus']} x {one.row.cells['hw']}",
-            "measured_s": one.row.numbers["step_s"],
-            "predicted_s": one.step[0],
-            "error": one.figure["error"],
-            "story": rules.shipped().told(one.row),
-        }
-        for one in first
-    ]
+    return [_beside(one) for one in sorted(known, key=lambda one: -abs(score.log_error(one)))[:WORST]]
+
+
+def _beside(one: Scored) -> Cells:
+    """A step beside its prediction, with its story."""
+    return {
+        "id": one.row.id,
+        "model": one.row.cells["model"],
+        "hw": f"{one.row.cells['gpus']} x {one.row.cells['hw']}",
+        "measured_s": one.row.numbers["step_s"],
+        "predicted_s": one.step[0],
+        "error": one.figure["error"],
+        "covered": one.figure["covered"],
+        "story": rules.shipped().told(one.row),
+    }
 
 
 def counted(rows: Sequence[Scored]) -> list[Cells]:

@@ -17,7 +17,7 @@ from simcost.texts import toml_table
 from simcost.validation.recipes.rows import COLUMNS, Row, home
 
 SCHEMA = 1
-STEP, ORDER, NOTHING = JUDGES = ("step", "order", "nothing")
+STEP, HELD, ORDER, NOTHING = JUDGES = ("step", "held-out", "order", "nothing")
 _TEXT, _COUNT, _SHARE, _FLAG, _PLAN = (str,), (int,), (int, float), (bool,), (dict,)
 # What an assumption may set, and of which type.
 SETS: Mapping[str, tuple[type, ...]] = {

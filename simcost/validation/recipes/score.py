@@ -1,7 +1,8 @@
 """How good predicted steps are: the step and its phases against printed ones, and the order of phases.
 
 The order of a row is right where each two of its printed phases that differ by more than `TIED` stand in the same order
-in the prediction. Most likely to be wrong: what a framework counts into a phase. Source: definitions in
+in the prediction. Two phases whose predictions are tied, as `compare` ties answers (`cost.tied`), are said to be in no
+order: that figure stands beside, as neither right nor wrong. Most likely to be wrong: what a framework counts into a phase. Source: definitions in
 docs/glossary.md; rules.toml.
 """
 
@@ -12,19 +13,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from itertools import combinations
 
-from simcost.cost.cost import interval
+from simcost.cost.cost import Cost, interval, ratio_deviation
 from simcost.errors import SimcostError
 from simcost.frozen import frozen
 from simcost.learning import phases
 from simcost.learning import stack as frameworks
 from simcost.learning.stack import Framework
+from simcost.num import Z90
 from simcost.result import Row as Cells
 from simcost.validation import score
 from simcost.validation.recipes import rules as files
 from simcost.validation.recipes import terms
 from simcost.validation.recipes.ask import question
 from simcost.validation.recipes.rows import PHASES, Row, every
-from simcost.validation.recipes.rules import NOTHING, STEP
+from simcost.validation.recipes.rules import HELD, NOTHING, STEP
 from simcost.validation.recipes.terms import Bare
 
 TIED = 0.1  # printed phases that differ by less have no order: averages of a few steps differ as much
@@ -32,19 +34,19 @@ _NAMES = {
     "gen_s": phases.GENERATE, "reward_s": phases.REWARD, "old_logprob_s": phases.OLD, "reference_s": phases.REFERENCE,
     "update_s": phases.UPDATE, "sync_s": phases.SYNC,
 }  # fmt: skip
-_NONE: tuple[tuple[float, float, float], Mapping[str, float]] = ((math.nan,) * 3, {})
+_NONE: tuple[tuple[float, float, float], Mapping[str, Cost]] = ((math.nan,) * 3, {})
 
 
 @frozen
 class Scored:
-    """A row beside its prediction. step: (estimate, low, high) [s]; phases: by printed column [s]; bare: the step without
+    """A row beside its prediction. step: (estimate, low, high) [s]; costs: by printed column; bare: the step without
     fitted terms of its host; framework: whose terms are in it; columns: phases that each printed column holds; reason: why
     there is no prediction."""
 
     row: Row
     judges: str
     step: tuple[float, float, float]
-    phases: Mapping[str, float]
+    costs: Mapping[str, Cost]
     bare: Bare | None = None
     framework: Framework | None = None
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -54,6 +56,11 @@ class Scored:
     def answered(self) -> bool:
         """Whether there is a prediction."""
         return not self.reason
+
+    @property
+    def phases(self) -> dict[str, float]:
+        """Seconds by printed column."""
+        return {column: float(cost.seconds) for column, cost in self.costs.items()}
 
     @property
     def figure(self) -> Cells:
@@ -89,10 +96,12 @@ def answer(row: Row) -> Scored:
 def under(one: Scored, framework: Framework) -> Scored:
     """A row's prediction with a framework's terms."""
     assert one.bare is not None
-    cost, seconds = terms.priced(one.bare, framework)
+    cost, costs = terms.priced(one.bare, framework)
     low, high = (float(end) for end in interval(cost))
-    times = {column: sum(seconds.get(name, 0.0) for name in names) for column, names in one.columns.items()}
-    return replace(one, step=(float(cost.seconds), low, high), phases=times, framework=framework)
+    held = {
+        column: sum((costs[name] for name in names if name in costs), Cost()) for column, names in one.columns.items()
+    }
+    return replace(one, step=(float(cost.seconds), low, high), costs=held, framework=framework)
 
 
 def renewed(one: Scored) -> Scored:
@@ -115,25 +124,69 @@ def printed(row: Row) -> list[str]:
     return [name for name in PHASES if row.numbers.get(name, 0.0) > 0.0]
 
 
-def pairs(one: Scored) -> list[bool]:
-    """Of each two printed phases that differ: whether the prediction has their order."""
+@frozen
+class Pair:
+    """Two printed phases that differ, the longer one first: their printed ratio, and the predicted one as (estimate,
+    low, high), by the error that both share as `cost.tied` has it."""
+
+    longer: str
+    shorter: str
+    printed: float
+    predicted: tuple[float, float, float]
+
+    @property
+    def right(self) -> bool:
+        """Whether the prediction has their order."""
+        return self.predicted[0] > 1.0
+
+    @property
+    def tied(self) -> bool:
+        """Whether the prediction's interval leaves their order open."""
+        return self.predicted[1] <= 1.0 <= self.predicted[2]
+
+
+def pairs(one: Scored) -> list[Pair]:
+    """Each two printed phases that differ by more than TIED."""
     found = []
     for a, b in combinations(printed(one.row), 2):
         first, second = one.row.numbers[a], one.row.numbers[b]
         if abs(first - second) > TIED * max(first, second):
-            found.append((first > second) == (one.phases[a] > one.phases[b]))
+            longer, shorter = (a, b) if first > second else (b, a)
+            ratio = one.row.numbers[longer] / one.row.numbers[shorter]
+            found.append(Pair(longer, shorter, ratio, _ratio(one.costs[longer], one.costs[shorter])))
     return found
 
 
-def ordered(all_: Sequence[Scored]) -> list[tuple[Scored, bool]]:
-    """Rows whose phases have an order, and whether the prediction has it."""
+def _ratio(a: Cost, b: Cost) -> tuple[float, float, float]:
+    """(estimate, low, high) of the ratio of two times; of a phase that is not predicted at all there is no interval."""
+    first, second = float(a.seconds), float(b.seconds)
+    if not first or not second:
+        found = 1.0 if first == second else math.inf if first else 0.0
+        return found, found, found
+    ratio, width = first / second, math.exp(Z90 * float(ratio_deviation(a, b)))
+    return ratio, ratio / width, ratio * width
+
+
+def ordered(all_: Sequence[Scored]) -> list[tuple[Scored, bool, bool | None]]:
+    """Rows whose phases have an order: whether the prediction has all of it, and whether all of it that the prediction's
+    intervals do not leave open; None where they leave all open."""
     rows = [(one, pairs(one)) for one in all_ if one.answered and one.judges != NOTHING]
-    return [(one, all(found)) for one, found in rows if found]
+    return [(one, all(each.right for each in found), _told(found)) for one, found in rows if found]
+
+
+def _told(found: Sequence[Pair]) -> bool | None:
+    told = [each.right for each in found if not each.tied]
+    return all(told) if told else None
 
 
 def steps(all_: Sequence[Scored]) -> list[Scored]:
     """Rows that judge the step."""
     return [one for one in all_ if one.judges == STEP]
+
+
+def held(all_: Sequence[Scored]) -> list[Scored]:
+    """Rows that judge the step and make no term, ever."""
+    return [one for one in all_ if one.judges == HELD]
 
 
 def summary(rows: Sequence[Scored]) -> Cells:
@@ -191,10 +244,21 @@ def order_rows(all_: Sequence[Scored]) -> list[Cells]:
             "printed_phases": _said(printed(one.row), one.row.numbers),
             "predicted_phases": _said(printed(one.row), one.phases),
             "order_right": right,
+            "order_told": told,
+            "wrong_pairs": "; ".join(_wrong(each) for each in pairs(one) if not each.right),
             "story": "" if right else files.shipped().told(one.row),
         }
-        for one, right in ordered(all_)
+        for one, right, told in ordered(all_)
     ]
+
+
+def _wrong(pair: Pair) -> str:
+    estimate, low, high = pair.predicted
+    names = f"{pair.longer.removesuffix('_s')} / {pair.shorter.removesuffix('_s')}"
+    return (
+        f"{names}: printed {pair.printed:.2f}, predicted {estimate:.2f} ({low:.2f} to {high:.2f}"
+        f"{', open' if pair.tied else ''})"
+    )
 
 
 def _said(names: Sequence[str], times: Mapping[str, float]) -> str:

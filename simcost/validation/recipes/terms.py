@@ -55,18 +55,18 @@ def _counts(q: Asked, step: Step, share: float) -> dict[str, tuple[str, float]]:
     return found
 
 
-def priced(one: Bare, host: Framework) -> tuple[Cost, dict[str, float]]:
-    """(cost of a step with a framework's terms, seconds by phase)."""
+def priced(one: Bare, host: Framework) -> tuple[Cost, dict[str, Cost]]:
+    """(cost of a step with a framework's terms, cost by phase)."""
     terms = {DECODE: host.host_decode_s, KERNEL: host.host_kernel_s}
     made = []
     for phase in one.phases:
         term, count = one.counts.get(phase.name, (DECODE, 0.0))
         cost = phase.cost + fitted_s(terms[term] * count)
         made.append(missed(replace(phase, cost=cost), host.step_spread))
-    seconds: dict[str, float] = {}
+    costs: dict[str, Cost] = {}
     for phase in made:
-        seconds[phase.name] = seconds.get(phase.name, 0.0) + phase.seconds
+        costs[phase.name] = costs[phase.name] + phase.cost if phase.name in costs else phase.cost
     if not one.at_once:
-        return phases.total(made), seconds
+        return phases.total(made), costs
     sides = [[phase for phase in made if phase.pool in pools] for pools in ((ROLLOUT, CPU), (TRAINER,), (ALL,))]
-    return phases.beside(*sides).cost, seconds
+    return phases.beside(*sides).cost, costs

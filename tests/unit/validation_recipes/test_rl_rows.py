@@ -35,7 +35,7 @@ def test_a_printed_row_is_carried_over() -> None:
     assert (one.numbers["step_s"], one.numbers["tokens_per_s"], one.numbers["mean_total"]) == (192.0, 1102.0, 3203.0)
     assert (one.count("rollout_batch"), one.count("train_batch"), one.count("gen_tp")) == (2048, 512, 2)
     assert row("rl112").numbers["step_s"] == 630.0  # printed as 600-660
-    assert len(rows.every()) == 173
+    assert len(rows.every()) == 186
 
 
 def test_printed_throughput_is_prompt_and_answer_of_the_whole_step() -> None:
@@ -45,7 +45,7 @@ def test_printed_throughput_is_prompt_and_answer_of_the_whole_step() -> None:
         for one in rows.every()
         if one.cells["framework"] == "NeMo-RL" and one.cells["algorithm"] == "GRPO" and "mean_total" in one.numbers
     ]  # fmt: skip
-    assert len(shares) == 45
+    assert len(shares) == 55
     assert 0.79 < min(shares) < max(shares) < 1.01
 
 
@@ -72,6 +72,7 @@ def test_a_bad_cell_is_one_line(tmp_path: Path, cells: dict[str, str], said: str
     [
         ("rl001", "step"), ("rl072", "step"), ("rl024", "nothing"), ("rl055", "nothing"), ("rl078", "order"), ("rl079", "nothing"),
         ("rl094", "nothing"), ("rl104", "step"), ("rl119", "nothing"), ("rl124", "nothing"), ("rl184", "nothing"), ("rl211", "order"), ("rl264", "nothing"),
+        ("rl301", "held-out"), ("rl311", "held-out"),
     ],
 )  # fmt: skip
 def test_what_a_row_judges(name: str, judges: str) -> None:
@@ -110,7 +111,7 @@ def test_answers_have_the_printed_mean_once_they_are_cut() -> None:
     ("text", "said"),
     [
         ('[[judge]]\nname = "a"\nmatch = { modl = "x" }\njudges = "step"\nwhy = "y"', "unknown column 'modl' of match; did you mean 'model'"),
-        ('[[judge]]\nname = "a"\nmatch = {}\njudges = "all"\nwhy = "y"', "judges = 'all' is not one of step, order, nothing"),
+        ('[[judge]]\nname = "a"\nmatch = {}\njudges = "all"\nwhy = "y"', "judges = 'all' is not one of step, held-out, order, nothing"),
         ('[[assume]]\nname = "a"\nmatch = {}\nset = { prompts = "8" }\nwhy = "y"', "prompts = '8' must be of type int"),
         ('[[assume]]\nname = "a"\nmatch = {}\nset = { promts = 8 }\nwhy = "y"', "unknown key 'promts' of set; did you mean 'prompts'"),
         ('[[story]]\nname = "a"\nmatch = {}', "a rule has a name, a match and a why"),

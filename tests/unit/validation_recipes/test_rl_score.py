@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from simcost.cost.cost import Cost
+from simcost.cost.cost import Cost, tied
 from simcost.errors import SpecError
 from simcost.learning import stack
 from simcost.learning.phases import ALL, GENERATE, ROLLOUT, SYNC, TRAINER, UPDATE, Phase
@@ -16,7 +16,7 @@ from simcost.scenarios.rl.step import run
 from simcost.validation.recipes import fit, page, report, rows, rules, score, write
 from simcost.validation.recipes.ask import question
 from simcost.validation.recipes.rows import Row
-from simcost.validation.recipes.rules import NOTHING, ORDER, STEP
+from simcost.validation.recipes.rules import HELD, NOTHING, ORDER, STEP
 from simcost.validation.recipes.score import Scored
 from simcost.validation.recipes.terms import DECODE, KERNEL, Bare
 
@@ -46,10 +46,42 @@ def scored(
     return score.under(one, NO_TERMS)
 
 
+def rights(one: Scored) -> list[bool]:
+    return [pair.right for pair in score.pairs(one)]
+
+
 def test_order_leaves_out_phases_that_are_printed_as_alike() -> None:
-    assert score.pairs(scored(30.0, 20.0, 1.0, gen_s=50.0, update_s=40.0, sync_s=2.0)) == [True, True, True]
-    assert score.pairs(scored(20.0, 30.0, 1.0, gen_s=50.0, update_s=40.0)) == [False]
-    assert score.pairs(scored(20.0, 30.0, 1.0, gen_s=50.0, update_s=46.0)) == []
+    assert rights(scored(30.0, 20.0, 1.0, gen_s=50.0, update_s=40.0, sync_s=2.0)) == [True, True, True]
+    assert rights(scored(20.0, 30.0, 1.0, gen_s=50.0, update_s=40.0)) == [False]
+    assert rights(scored(20.0, 30.0, 1.0, gen_s=50.0, update_s=46.0)) == []
+
+
+def test_an_order_that_intervals_leave_open_is_neither_right_nor_wrong() -> None:
+    """Two phases whose errors are their own: 20 s and 30 s, 30 % each, cannot be told apart; 20 s and 90 s can."""
+    wide = replace(NO_TERMS, step_spread=0.3)
+    near = score.under(scored(20.0, 30.0, 1.0, gen_s=50.0, update_s=40.0), wide)
+    far = score.under(scored(20.0, 90.0, 1.0, gen_s=50.0, update_s=40.0), wide)
+    sure = scored(20.0, 30.0, 1.0, gen_s=50.0, update_s=40.0)
+    found = [(one, score.pairs(one)[0]) for one in (near, far, sure)]
+    assert [(pair.right, pair.tied) for _, pair in found] == [(False, True), (False, False), (False, False)]
+    for one, pair in found:
+        assert pair.tied == tied(one.costs["update_s"], one.costs["gen_s"])
+    assert pair.printed == pytest.approx(1.25)
+    assert [(right, told) for _, right, told in score.ordered([near, far])] == [(False, None), (False, False)]
+    lines = score.order_rows([near])
+    assert lines[0]["wrong_pairs"].startswith("gen / update: printed 1.25, predicted 0.67 (")
+    assert "open" in lines[0]["wrong_pairs"]
+
+
+def test_rows_in_no_fit_make_no_terms_and_take_those_of_other_families() -> None:
+    rows_ = made_with(1e-3, 2e-3)
+    alone = [replace(rows_[0], judges=HELD), replace(scored(10.0, 3.0, 1.0, model="new", step_s=99.0), judges=HELD)]
+    held, by = fit.held_out([*rows_, *alone], "NeMo-RL")
+    assert by == fit.held_out(rows_, "NeMo-RL")[1]
+    assert held[5].step == pytest.approx(held[0].step)  # of family a, by the terms of b and c
+    assert held[6].step == alone[1].step  # a family of its own: by the terms of its file
+    assert score.steps(held) == held[:5]
+    assert score.held(held) == held[5:]
 
 
 def test_errors_are_of_the_step_and_of_each_printed_phase() -> None:
@@ -174,5 +206,5 @@ def test_the_report_has_bars_and_the_page_its_tables() -> None:
 def test_rows_that_judge_nothing_are_not_asked() -> None:
     asked = {row.id for row in score.asked()}
     assert not any(row.id in asked for row in rows.every() if row.cells["kind"] == "sync-only")
-    assert {score.files.shipped().of(row).judges for row in score.asked()} == {STEP, ORDER}
+    assert {score.files.shipped().of(row).judges for row in score.asked()} == {STEP, HELD, ORDER}
     assert score.unasked(rows.every()[0]).judges == NOTHING
