@@ -38,7 +38,12 @@ with one more for each sequence 22 %, one for layers with experts and one for ot
 longer of host and kernels 18 %, a time of each kernel and of each machine of an engine 14 %. With one step's answers in
 flight, as NeMo-RL's code says: kernels and machines 14 %, kernels alone 11 %, which is what stands here.
 
+DeepSeek-V3 prints no plan of its context extension: over plausible plans that fit, the answer is 77,000 to 192,000 GPU
+hours (docs/theory/recipe.md), of which the recipe's plan is one; 119,000 are printed.
+
 0.23 ms a kernel is more than a launch: simcost counts fused kernels where frameworks launch several from Python.
+The rows in no fit show its limit: a sum of kernels and host is too long where kernels are long (dense models of 7B and
+more in large micro-batches, an H20), because the host then runs ahead and is hidden.
 """
 _FIGURES = ("median_abs_error", "mean_abs_error", "p90_abs_error")
 
