@@ -2,13 +2,14 @@
 answer of the slowest replica.
 
 Replicas are alike and share nothing, so that each runs alone; of many those with the longest answers and the most
-tokens run, which set the wall, and some others, which stand for the rest. Lengths are drawn apart from each other, once
-a seed: the spread over seeds is that of one step. Most likely to be wrong: samples of one prompt have lengths that go
-together; a router that evens out work while answers run. Source: docs/theory/rl-step.md.
+tokens run, which set the wall, and some others, which stand for the rest. Lengths are drawn once a seed: the spread over
+seeds is that of one step. Most likely to be wrong: how far lengths of one prompt's samples go together, which nobody
+prints; a router that evens out work while answers run. Source: docs/theory/rl-step.md.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -17,7 +18,7 @@ import numpy as np
 
 from simcost.errors import SpecError
 from simcost.frozen import frozen
-from simcost.num import Array, Ints
+from simcost.num import Array, Ints, normal
 from simcost.serving.events import plug_in
 from simcost.serving.lengths import Lengths
 from simcost.serving.policy import Policy
@@ -27,6 +28,7 @@ from simcost.serving.trace import Trace
 
 SIMULATED = 8  # replicas of a rollout that run; half of them those that may be the slowest
 SEEDS = 5  # draws of lengths
+_BELOW_ONE = 1.0 - 2.0**-53  # lengths without an end have no longest
 
 
 @frozen
@@ -141,16 +143,23 @@ class Rollout:
     steps: float = 0.0
 
 
-def drawn(isl: Lengths, osl: Lengths, prompts: int, samples: int, seed: int) -> Answers:
-    """Answers of every prompt, each length drawn alone."""
+def shares(rng: np.random.Generator, prompt: Ints, each: int, alike: float) -> Array:
+    """Uniform shares [n, each] of answers, `prompt` [n] whose they are, 0 up. Those of one prompt have normal scores of
+    correlation `alike`, 0 to 1; each alone is uniform whatever that is (a Gaussian copula)."""
+    if not alike:
+        return np.asarray(rng.random((len(prompt), each)), np.float64)
+    common = rng.standard_normal(int(prompt.max(initial=0)) + 1)[prompt, None]
+    scores = math.sqrt(alike) * common + math.sqrt(1.0 - alike) * rng.standard_normal((len(prompt), each))
+    return np.asarray(np.minimum(normal(scores), _BELOW_ONE), np.float64)
+
+
+def drawn(isl: Lengths, osl: Lengths, prompts: int, samples: int, seed: int, alike: float = 0.0) -> Answers:
+    """Answers of every prompt; `alike`: correlation of the lengths of one prompt's answers, as `shares`."""
     rng = np.random.default_rng([seed, 3])
-
-    def lengths(of: Lengths, n: int) -> Ints:
-        return np.floor(of.quantile(rng.random(n)) + rng.random(n)).astype(np.int64)
-
-    asked = np.repeat(lengths(isl, prompts), samples)
-    made = lengths(osl, prompts * samples)
-    return Answers(asked, made, np.zeros_like(asked), np.repeat(np.arange(prompts), samples))
+    of = np.repeat(np.arange(prompts), samples)
+    asked = np.floor(isl.quantile(rng.random(prompts)) + rng.random(prompts)).astype(np.int64)[of]
+    made = np.floor(osl.quantile(shares(rng, of, 1, alike)[:, 0]) + rng.random(len(of))).astype(np.int64)
+    return Answers(asked, made, np.zeros_like(asked), of)
 
 
 def dealt(count: int, replicas: int) -> list[Ints]:

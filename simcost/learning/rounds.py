@@ -18,13 +18,14 @@ from dataclasses import replace
 import numpy as np
 
 from simcost.frozen import frozen
-from simcost.learning.rollout import Engine, Rollout, hit_share, mean, table
+from simcost.learning.rollout import Engine, Rollout, hit_share, mean, shares, table
 from simcost.learning.turns import NO_TOOLS, Tools, Trajectories
 from simcost.num import Array, Ints
 from simcost.serving.lengths import Lengths
 from simcost.serving.step_table import StepTable
 
 WARM, COUNTED = 2, 6  # rounds of one replica
+TOGETHER = 48  # counted where samples of a prompt go together: a replica's round then has few draws
 _RARE = 1e-9
 _CHOICE = 64  # turns of which one is chosen to be under way
 _TRIES = 20
@@ -43,16 +44,19 @@ class Flying:
 
 @frozen
 class Source:
-    """Where trajectories come from: lengths of prompts and of each turn, tools, samples of a prompt."""
+    """Where trajectories come from: lengths of prompts and of each turn, tools, samples of a prompt, and the correlation
+    of their lengths (`rollout.shares`)."""
 
     isl: Lengths
     osl: Lengths
     tools: Tools
     samples: int
+    alike: float = 0.0
 
-    def made_of(self, shape: tuple[int, ...], rng: np.random.Generator) -> Ints:
-        """Tokens of turns."""
-        return np.floor(self.osl.quantile(rng.random(shape)) + rng.random(shape)).astype(np.int64)
+    def made_of(self, prompt: Ints, rng: np.random.Generator) -> Ints:
+        """Tokens of the turns of trajectories. [n, turns]"""
+        drawn = self.osl.quantile(shares(rng, prompt, self.tools.turns, self.alike))
+        return np.floor(drawn + rng.random(drawn.shape)).astype(np.int64)
 
     def with_tools(self, isl: Ints, made: Ints, prompt: Ints, rng: np.random.Generator) -> Trajectories:
         """Trajectories of these answers."""
@@ -82,6 +86,7 @@ def steady(
     seed: int,
     refill: bool = False,
     tools: Tools = NO_TOOLS,
+    alike: float = 0.0,
 ) -> Rollout:
     """One step's worth of `ends` answers while `in_flight` are under way, both of all replicas. Raises SpecError for an
     answer that the pool cannot hold."""
@@ -89,13 +94,13 @@ def steady(
     mine = max(round(ends / engine.replicas), 1)
     scale = ends / engine.replicas / mine
     rng = np.random.default_rng([seed, 4])
-    source = Source(_bounded(isl), _bounded(osl), replace(tools, tokens=_bounded(tools.tokens)), samples)
+    source = Source(_bounded(isl), _bounded(osl), replace(tools, tokens=_bounded(tools.tokens)), samples, alike)
     flying = _under_way(source, each, _token_s(engine, source, each), rng)
     times = table(engine, [flying.all.joined(source.longest)], each)
     many = each + (mine if refill else 0)  # those beyond `each` wait for a place
     flying = _refilled(flying, source, many, rng)
     found: list[Rollout] = []
-    for at in range(WARM + COUNTED):
+    for at in range(WARM + (TOGETHER if alike else COUNTED)):
         done, flying = _round(engine, times, flying, mine, each)
         flying = _refilled(flying, source, many, rng)
         if at >= WARM:
@@ -136,7 +141,7 @@ def _under_way(source: Source, count: int, token_s: float, rng: np.random.Genera
     """Trajectories at a random moment: chosen by how long they take, and done to a random part."""
     turns = source.tools.turns
     many = max(_CHOICE // turns, 4) * count
-    made = source.made_of((many, turns), rng)
+    made = source.made_of(np.arange(many), rng)
     # Times in tokens: turn, tool, turn, tool, ..., turn.
     every = source.with_tools(np.ones(many, np.int64), made, _alone(many), rng)
     spans = np.zeros((many, 2 * turns - 1))
@@ -168,9 +173,8 @@ def _bounded(of: Lengths) -> Lengths:
 def _fresh(source: Source, count: int, rng: np.random.Generator) -> Trajectories:
     prompts = -(-count // source.samples)
     asked = np.floor(source.isl.quantile(rng.random(prompts)) + rng.random(prompts)).astype(np.int64)
-    made = source.made_of((count, source.tools.turns), rng)
-    isl, of = (np.repeat(each, source.samples)[:count] for each in (asked, np.arange(prompts)))
-    return source.with_tools(isl, made, of, rng)
+    of = np.repeat(np.arange(prompts), source.samples)[:count]
+    return source.with_tools(asked[of], source.made_of(of, rng), of, rng)
 
 
 def _refilled(flying: Flying, source: Source, count: int, rng: np.random.Generator) -> Flying:

@@ -15,7 +15,7 @@ import numpy as np
 
 from simcost import units
 from simcost.frozen import frozen
-from simcost.learning.rollout import Answers, Engine, checked, with_prefixes
+from simcost.learning.rollout import Answers, Engine, checked, shares, with_prefixes
 from simcost.num import Array, Ints
 from simcost.serving.events import plug_in
 from simcost.serving.lengths import Lengths, constant
@@ -211,15 +211,15 @@ class Agents(Replica):
         self.taken = at
 
 
-def drawn(isl: Lengths, osl: Lengths, tools: Tools, prompts: int, samples: int, seed: int) -> Trajectories:
-    """Trajectories of every prompt, each length and wait drawn alone."""
+def drawn(
+    isl: Lengths, osl: Lengths, tools: Tools, prompts: int, samples: int, seed: int, alike: float = 0.0
+) -> Trajectories:
+    """Trajectories of every prompt; `alike`: correlation of the lengths of the turns of one prompt, as
+    `rollout.shares`."""
     rng = np.random.default_rng([seed, 5])
     n, turns = prompts * samples, tools.turns
-
-    def lengths(of: Lengths, shape: tuple[int, ...]) -> Ints:
-        return np.floor(of.quantile(rng.random(shape)) + rng.random(shape)).astype(np.int64)
-
-    asked = np.repeat(lengths(isl, (prompts,)), samples)
-    made, put = lengths(osl, (n, turns)), lengths(tools.tokens, (n, turns - 1))
-    waits = tools.waits(rng.random((n, turns - 1)))
-    return Trajectories(asked, made, put, waits, np.repeat(np.arange(prompts), samples))
+    of = np.repeat(np.arange(prompts), samples)
+    asked = np.floor(isl.quantile(rng.random(prompts)) + rng.random(prompts)).astype(np.int64)[of]
+    made = np.floor(osl.quantile(shares(rng, of, turns, alike)) + rng.random((n, turns))).astype(np.int64)
+    put = np.floor(tools.tokens.quantile(rng.random((n, turns - 1))) + rng.random((n, turns - 1))).astype(np.int64)
+    return Trajectories(asked, made, put, tools.waits(rng.random((n, turns - 1))), of)

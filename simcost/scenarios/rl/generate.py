@@ -17,8 +17,8 @@ def drawn(q: Asked, seed: int, answers: int) -> Batch:
     """What is generated of so many answers, by a seed."""
     prompts = math.ceil(answers / q.samples)
     if q.tools is None:
-        return rollout.drawn(q.isl, q.osl, prompts, q.samples, seed)
-    return turns.drawn(q.isl, q.osl, q.tools, prompts, q.samples, seed)
+        return rollout.drawn(q.isl, q.osl, prompts, q.samples, seed, q.alike)
+    return turns.drawn(q.isl, q.osl, q.tools, prompts, q.samples, seed, q.alike)
 
 
 def trained_on(q: Asked) -> int:
@@ -37,6 +37,7 @@ def generated(q: Asked, engine: Engine) -> Rollout:
     if q.mode in (PARTIAL, FULL):
         ends = math.ceil(q.step_answers / q.kept)
         tools = q.tools or turns.NO_TOOLS
-        return rounds.steady(engine, q.isl, q.osl, q.samples, ends, in_flight(q), q.seed, q.mode == FULL, tools)
+        flying = in_flight(q)
+        return rounds.steady(engine, q.isl, q.osl, q.samples, ends, flying, q.seed, q.mode == FULL, tools, q.alike)
     answers = math.ceil(trained_on(q) / q.kept)
     return rollout.burst(engine, lambda seed: drawn(q, seed, answers), q.seed)

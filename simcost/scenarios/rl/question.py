@@ -45,7 +45,7 @@ class Asked:
     """A question. `said`: lengths and options as they were stated; `rollout_gpus`: of the pool that answers, 0
     where all GPUs do everything; `both`, `serving`,
     `training`: settings by path, of both passes and of one; `rollout`, `train`: sizes and formats of their plans, None:
-    found; `packing`: whether micro-batches are packed, not padded; `answers`: of one rollout; `kept`: share of prompts that a filter keeps."""
+    found; `packing`: whether micro-batches are packed, not padded; `alike`: correlation of the lengths of one prompt's answers; `answers`: of one rollout; `kept`: share of prompts that a filter keeps."""
 
     model: Name
     hw: str
@@ -79,6 +79,7 @@ class Asked:
     reference_every: int | None
     replay: bool
     tools: Tools | None
+    alike: float
     seed: int
     offload: str
     sync: str | None
@@ -193,6 +194,7 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
         "reference_every": count("reference_every", MOST_ANSWERS),
         "replay": bool(given["routing_replay"]),
         "packing": bool(given["packing"]),
+        "alike": _share("--length-correlation", given["length_correlation"]),
         "seed": whole("--seed", given["seed"], 0, 2**31),
         "offload": memory.level_named(given["offload"] or memory.AUTO),
         "sync": None if given["sync"] is None else weights.named(given["sync"]),
@@ -237,9 +239,13 @@ def _drafts(drafts: Any, acceptance: Any) -> dict[str, Any]:
         raise SpecError(
             "--drafts and --acceptance must be given together: tokens proposed per step, and the probability that one is accepted"
         )
-    if acceptance is not None and not 0.0 <= acceptance <= 1.0:
-        raise SpecError(f"--acceptance = {acceptance!r} must be a share from 0 to 1")
-    return {"drafts": count, "acceptance": 0.0 if acceptance is None else float(acceptance)}
+    return {"drafts": count, "acceptance": 0.0 if acceptance is None else _share("--acceptance", acceptance)}
+
+
+def _share(option: str, said: Any) -> float:
+    if isinstance(said, bool) or not isinstance(said, (int, float)) or not 0.0 <= said <= 1.0:
+        raise SpecError(f"{option} = {said!r} must be a share from 0 to 1")
+    return float(said)
 
 
 def _kept(said: Any, filters: bool, name: str) -> float:

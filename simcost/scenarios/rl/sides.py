@@ -70,7 +70,9 @@ def sides(q: Asked, known: Known) -> Sides:
 
 
 def _lengths_key(q: Asked) -> tuple[str, ...]:
-    return key(q, "model", "hw", "both", "isl", "osl", "prompts", "samples", "answers", "mode", "tools", "seed")
+    return key(
+        q, "model", "hw", "both", "isl", "osl", "prompts", "samples", "answers", "mode", "tools", "alike", "seed"
+    )
 
 
 def _engine(q: Asked, longest: int, known: Known) -> tuple[Plan, Served]:

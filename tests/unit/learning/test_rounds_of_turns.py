@@ -52,10 +52,10 @@ def test_a_round_of_single_turns_is_the_plain_engine(pool) -> None:
 
 def test_waits_for_tools_hide_behind_other_samples() -> None:
     """An engine that is always busy takes as long with tools that run as with tools that take no time."""
-    quick, slow = (steady(engine(by_batch), 256, 512, True, Tools(3, wait, ONE)) for wait in (0.0, WAITS))
+    quick, slow = (steady(engine(by_batch), 128, 256, True, Tools(3, wait, ONE)) for wait in (0.0, WAITS))
     assert quick.busy > 0.999 < slow.busy * 1.001
     assert slow.seconds == pytest.approx(quick.seconds, rel=0.03)
-    assert slow.seconds == pytest.approx(1e-3 * 256 * 3 * 100, rel=0.05)  # its work alone
+    assert slow.seconds == pytest.approx(1e-3 * 128 * 3 * 100, rel=0.05)  # its work alone
     assert slow.running < 0.97 * quick.running  # some of those in flight wait
 
 
