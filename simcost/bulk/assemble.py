@@ -100,7 +100,7 @@ class _Csv:
         file.write(cells.line_of([str(csv_cell(name)) for name in (*named, *self._names)]) + b"\n")
 
     def add(self, part: Part, on_front: list[int], reasons: Mapping[int, str]) -> None:
-        lines = part.rows.split(b"\n")[:-1]
+        lines = block.text_of(part.rows).split(b"\n")[:-1]
         if self._added and not part.reasons:
             lines = [line + b"," for line in lines]
         if self._cut:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -25,6 +26,7 @@ from simcost.query import part as workload_of
 from simcost.scenarios import design_map, sweep
 
 CSV, PARQUET = "csv", "parquet"
+_LEVEL = 1  # of zlib: numbers as text become a fifth; a higher level takes longer than the pricing
 _NOTHING = np.asarray("", object)
 
 
@@ -123,7 +125,12 @@ def _joined(whole: Plan, slabs: Sequence[Slab], rectangles: Sequence[plan.Rectan
 def _rows(whole: Plan, slabs: Sequence[Slab], reasons: bool, style: str) -> bytes:
     if style == PARQUET:
         return arrow.rows(whole, slabs)
-    return b"".join(cells.lines(_columns(whole, slab, reasons)) for slab in slabs)
+    return zlib.compress(b"".join(cells.lines(_columns(whole, slab, reasons)) for slab in slabs), _LEVEL)
+
+
+def text_of(rows: bytes) -> bytes:
+    """The lines of a part of CSV."""
+    return zlib.decompress(rows)
 
 
 def columns(whole: Plan, reasons: bool) -> list[str]:
@@ -165,8 +172,7 @@ def _reasons(slab: Slab) -> Any:
     """Why a point cannot run, or does not fit. [points]"""
     found = np.full(len(slab.feasible), "", object)
     written: dict[str, str] = {}
-    for i in np.flatnonzero(~slab.fits):
-        reason = slab.reason(int(i))
+    for i, reason in slab.why_not():
         if reason not in written:
             written[reason] = cells.text_of(reason)
         found[i] = written[reason]

@@ -1,7 +1,7 @@
-"""The rows of a block as bytes: what is known of them as JSON, then the rows themselves, compressed, behind a checksum.
+"""The rows of a block as bytes: what is known of them as JSON, then the rows themselves, behind a checksum.
 
 Nothing in a part is run when it is read: a part that was cut off or changed is worked out again. Most likely to be wrong: nothing that a
-checksum shows. Source: RFC 1950 (zlib).
+checksum shows. Source: `zlib.crc32`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from simcost.num import Array
 
 _HEAD = struct.Struct("<8sIIQ")  # name, checksum of the rest, bytes of the JSON, bytes of the rows
 _NAME = b"simcost1"
-_LEVEL = 1  # numbers as text become a fifth; a higher level takes longer than the pricing
 
 
 @frozen
@@ -26,7 +25,7 @@ class Part:
     """Rows `start` to before `stop` of all. `feasible`, `fit`: how many can run, and of those fit; `reasons`: whether a row has one; `first`: the first rows that
     cannot run, by number, with their reasons; `front`: (number, first and second metric, less is better) of rows that no other of the
     part beats; `longest`: structure -> the longest context that memory allows; `seconds`: of the work; `rows`: as the output
-    will hold them, CSV without the columns that all rows share, or an Arrow stream."""
+    will hold them, compressed text of CSV without the columns that all rows share, or an Arrow stream."""
 
     start: int
     stop: int
@@ -48,8 +47,8 @@ class Part:
 def packed(part: Part) -> bytes:
     """A part as bytes."""
     known = {name: getattr(part, name) for name in Part.__dataclass_fields__ if name != "rows"}
-    head, rows = json.dumps(known).encode(), zlib.compress(part.rows, _LEVEL)
-    return _HEAD.pack(_NAME, zlib.crc32(rows, zlib.crc32(head)), len(head), len(rows)) + head + rows
+    head = json.dumps(known).encode()
+    return _HEAD.pack(_NAME, zlib.crc32(part.rows, zlib.crc32(head)), len(head), len(part.rows)) + head + part.rows
 
 
 def known(data: bytes) -> Part | None:
@@ -61,17 +60,17 @@ def known(data: bytes) -> Part | None:
 def whole(data: bytes) -> Part | None:
     """A part; None for bytes that are none."""
     found = _split(data)
-    return None if found is None else _read(found[0], zlib.decompress(found[1]))
+    return None if found is None else _read(*found)
 
 
-def _split(data: bytes) -> tuple[bytes, memoryview] | None:
+def _split(data: bytes) -> tuple[bytes, bytes] | None:
     if len(data) < _HEAD.size:
         return None
     name, checksum, head, rows = _HEAD.unpack_from(data)
     if name != _NAME or len(data) != _HEAD.size + head + rows or zlib.crc32(memoryview(data)[_HEAD.size :]) != checksum:
         return None
     end = _HEAD.size + head
-    return data[_HEAD.size : end], memoryview(data)[end:]
+    return data[_HEAD.size : end], data[end:]
 
 
 def _read(head: bytes, rows: bytes = b"") -> Part:

@@ -5,7 +5,7 @@ Most likely to be wrong: nothing; it only holds. Source: `simcost.scenarios.swee
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,9 +28,9 @@ class Slab:
     fits: Bools
     reasons: Any
 
-    def reason(self, i: int) -> str:
-        """Why point `i` cannot run, or does not fit."""
-        if not self.feasible[i]:
-            return str(self.reasons[i])
-        missing = np.broadcast_to(np.asarray(self.values[SHORT]), self.shape).flat[i]
-        return f"short by {show(float(missing), 'memory')} per GPU"
+    def why_not(self) -> Iterator[tuple[int, str]]:
+        """The points that cannot run or do not fit, in their order, with why."""
+        out = np.flatnonzero(~self.fits)
+        missing = np.broadcast_to(np.asarray(self.values.get(SHORT, np.nan)), self.shape).ravel()[out]
+        for i, runs, short in zip(out.tolist(), self.feasible[out].tolist(), missing.tolist(), strict=True):
+            yield i, f"short by {show(short, 'memory')} per GPU" if runs else str(self.reasons[i])
