@@ -77,8 +77,10 @@ def spelled(name: str, known: Collection[str], decode: bool, option: str) -> str
     """The whole name of a metric of a step. Raises SpecError for one that is none, naming the nearest."""
     step = "decode" if decode else "prefill"
     kind = "output" if decode else "input"
-    every = {short(metric): metric for metric in known} | {
-        metric.replace(f"{kind}_", "", 1): metric for metric in known
+    # Of metrics with one short name, as a price and its range, the first has it.
+    first = list(known)[::-1]
+    every = {short(metric): metric for metric in first} | {
+        metric.replace(f"{kind}_", "", 1): metric for metric in first
     }
     every |= {metric: metric for metric in known}
     found = every.get(name) or every.get(name.lower())
