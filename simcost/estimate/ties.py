@@ -11,7 +11,7 @@ import numpy as np
 from simcost import metrics
 from simcost.cost.cost import Cost, interval, probability_less, tied
 from simcost.estimate import step as steps
-from simcost.num import Array, Bools, Num, maximum
+from simcost.num import Array, Bools, Index, Num, maximum
 
 
 def behind(step: steps.Step, decode: bool, metric: str) -> Cost:
@@ -24,7 +24,7 @@ def with_first(cost: Cost, metric: str, values: Array) -> Bools:
     if not metrics.error(metric):
         return np.asarray(values == values[0])
     with np.errstate(all="ignore"):
-        return np.asarray(tied(cost, _first(cost), values / values[0]), bool)
+        return np.asarray(tied(cost, at(cost, slice(1)), values / values[0]), bool)
 
 
 def probability(cost: Cost, metric: str, values: Array) -> Array:
@@ -33,12 +33,13 @@ def probability(cost: Cost, metric: str, values: Array) -> Array:
     if not metrics.error(metric):
         return np.where(values == values[0], 0.5, 1.0)
     with np.errstate(all="ignore"):
-        below = np.asarray(probability_less(cost, _first(cost), values / values[0]), np.float64)
+        below = np.asarray(probability_less(cost, at(cost, slice(1)), values / values[0]), np.float64)
     return np.asarray(maximum(below, 1.0 - below), np.float64)
 
 
-def _first(cost: Cost) -> Cost:
-    return cost.each(lambda value: np.asarray(value)[:1])
+def at(cost: Cost, index: Index | slice) -> Cost:
+    """The cost of some points of many; what is one number for all stays one."""
+    return cost.each(lambda value: np.asarray(value)[index] if np.ndim(value) else value)
 
 
 def bounds(cost: Cost, metric: str, value: Num) -> tuple[Num, Num] | None:

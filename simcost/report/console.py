@@ -196,12 +196,12 @@ def _drawn(command: str, name: str, rows: Sequence[Row], width: int, details: bo
 
 
 def _front(result: Result, width: int) -> list[RenderableType]:
-    """sweep: the points that no other beats; files hold all."""
+    """sweep: the points that no other beats, and those tied with them; files hold all."""
     points = fronts.rows(result)
     found: list[RenderableType] = [_table("front", points, width, heading=fronts.heading(result))] if points else []
     return [
         *found,
-        *(text(line, style="dim") for line in fronts.refused(result)),
+        *(text(line, style="dim") for line in (*fronts.left_out(result), *fronts.refused(result))),
         text("all points: --format csv", style="dim"),
     ]
 

@@ -21,16 +21,16 @@ def shown(rows: Sequence[Row]) -> list[Row]:
     if fleets.are(rows):
         return [
             with_intervals({name: row[name] for name in fleets.ordered(row) if name != "hw" or _several(rows)})
-            for row in map(_marked, rows)
+            for row in map(marked, rows)
         ]
     alike = (name for name in ("hw", "gpus") if len({row.get(name) for row in rows}) == 1)
     hidden = {*_SAID, *_FOLLOWS, *same(rows), *alike}
     return [
-        with_intervals({name: row[name] for name in _ordered(row) if name not in hidden}) for row in map(_marked, rows)
+        with_intervals({name: row[name] for name in _ordered(row) if name not in hidden}) for row in map(marked, rows)
     ]
 
 
-def _marked(row: Row) -> Row:
+def marked(row: Row) -> Row:
     """A row that is tied with the best says so beside its probability: a column of its own would push the interval off a narrow screen."""
     found = {name: value for name, value in row.items() if name != "best_or_tied"}
     sure = row.get("probability_behind")

@@ -5,6 +5,7 @@ Most likely to be wrong: neighbours on the front whose times differ by less than
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from simcost.model import count
 from simcost.num import Array, Bools
 from simcost.query import Query
 from simcost.result import Columns, Result
-from simcost.scenarios import sweep
+from simcost.scenarios import map_ties, sweep
 from simcost.scenarios.goals import aim
 from simcost.workload import Workload
 
@@ -26,7 +27,7 @@ SIGNS = {"less": 1.0, "more": -1.0}  # by which the better side is the smaller n
 SIDES = tuple(SIGNS)
 
 
-def counts(w: Workload) -> dict[str, Any]:
+def counts(w: Workload, _: object = None) -> dict[str, Any]:
     """What a design is: parameters, active ones, bytes of weights and of the cache of a token."""
     found, kv = count.parameters(w.model), count.kv_elements(w.model)
     return {
@@ -45,18 +46,26 @@ def result(query: Query, pareto: Sequence[str] | None = None) -> Result:
     have no better side."""
     if not query.axes:
         raise SpecError(NO_AXES)
-    found = sweep.result(query, counts)
-    rows = found.tables["sweep"]
-    assert isinstance(rows, Columns)
+    few = math.prod(map(len, query.axes.values())) <= map_ties.MOST
+    found = sweep.result(query, map_ties.with_errors(query, counts) if few else counts)
+    priced = found.tables["sweep"]
+    assert isinstance(priced, Columns)
+    rows = map_ties.without_errors(priced)
     size = "params_total" if np.isfinite(_column(rows, "params_total")).all() else "params_language"
     wanted = wanted_of(pareto or default(query.decode, size), [*rows.values], query.decode)
     usable = np.asarray(rows.feasible, bool) & np.asarray(rows.values["fits"], bool)
-    first, second = (SIGNS[side] * _column(rows, name) for name, side in wanted)
+    values = {name: _column(rows, name) for name, _ in wanted}
+    first, second = (SIGNS[side] * values[name] for name, side in wanted)
     on_front = front(first, second, usable)
-    columns = Columns(rows.labels, rows.feasible, rows.reasons, {**rows.values, "pareto": on_front})
+    marks: dict[str, Any] = {"pareto": on_front}
+    counted = {**found.metrics, "points_on_front": int(on_front.sum())}
+    if few:
+        aims = [map_ties.aim(name, SIGNS[side], values[name], priced, query.decode) for name, side in wanted]
+        marks |= map_ties.columns(aims, on_front, usable)
+        counted["points_tied_with_front"] = int((marks["pareto_or_tied"] & ~on_front).sum())
+    columns = Columns(rows.labels, rows.feasible, rows.reasons, {**rows.values, **marks})
     return replace(
-        found, command="sweep", inputs=inputs_of(found.inputs, found.command, wanted),
-        metrics={**found.metrics, "points_on_front": int(on_front.sum())}, tables={"sweep": columns},
+        found, command="sweep", inputs=inputs_of(found.inputs, found.command, wanted), metrics=counted, tables={"sweep": columns},
     )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ _CHOOSE = ("model", "plan.tp", "plan.weight_dtype")  # axes by which `iso` solve
 _IDLE_IN_RULES = ("batch", "context", "past", "chunk")  # no rule of a plan reads them
 
 
-Extra = Callable[[Workload], Mapping[str, Any]]  # further columns of a block of points
+Extra = Callable[[Workload, steps.Step], Mapping[str, Any]]  # further columns of a block of points
 
 
 def result(query: Query, extra: Extra | None = None) -> Result:
@@ -230,7 +230,7 @@ def block(query: Query, w: Workload, shape: tuple[int, ...], extra: Extra | None
         step = steps.run(w)
         found = with_range(answer.metrics(step, query.decode, query.price(w.device)), query.paid(w.device))
         found["fits"] = np.asarray(step.kept.memory.short) <= 0
-    return {"feasible": good, "reason": why, **found, **(extra(w) if extra else {})}
+    return {"feasible": good, "reason": why, **found, **(extra(w, step) if extra else {})}
 
 
 def _flat(value: Any, shape: tuple[int, ...]) -> Any:

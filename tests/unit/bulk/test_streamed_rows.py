@@ -17,6 +17,12 @@ from simcost.report.text import as_csv
 from simcost.scenarios import design_map, sweep
 
 
+@pytest.fixture(autouse=True)
+def no_ties(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only tables in memory mark ties."""
+    monkeypatch.setattr("simcost.scenarios.map_ties.MOST", 0)
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of a few points, which end inside of axes."""

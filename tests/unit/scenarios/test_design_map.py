@@ -117,3 +117,51 @@ def test_the_command_prints_the_front_and_draws_it(tmp_path: Path, capsys: pytes
     assert picture.read_bytes()[:4] == b"\x89PNG"
     assert run([*words, "--pareto", "tpot,kv_bytes_per_token", "--format", "csv"]) == 0
     assert "pareto" in capsys.readouterr().out.splitlines()[0]
+
+
+MODELS = ["llama-3.1-8b", "qwen3-8b", "mistral-7b-v0.3", "qwen2.5-7b", "gemma-2-9b", "qwen3-14b"]
+USD = ["usd", "params_total:less"]
+
+
+def test_places_are_those_that_compare_tells() -> None:
+    asked: dict[str, Any] = {"hw": "h200", "batch": 64, "context": 4096}
+    rows = simcost.sweep(**asked, vary={"model": MODELS}, pareto=["tpot", "weight_bytes:less"]).tables["sweep"]
+    told = {row["design"]: row for row in simcost.compare(MODELS, **asked).tables["designs"]}
+    for row in rows:
+        same = told[row["model"]]
+        assert row["probability_behind"] == pytest.approx(same["tpot_probability_slower"]), row["model"]
+        assert row["best_or_tied"] == same["tpot_best_or_tied"], row["model"]
+    assert {row["best_or_tied"] for row in rows} == {True, False}
+
+
+def test_a_point_that_nothing_on_the_front_beats_for_sure_is_tied_with_it() -> None:
+    """Where the second metric is the same for all points, the front is the best one, and ties are those with it."""
+    found = simcost.sweep("qwen3-8b", vary={"hw": ["h100", "h200", "l40s", "b200"], "plan.tp": [1, 2, 4]}, pareto=["tpot", "params_total:less"])  # fmt: skip
+    rows = found.tables["sweep"]
+    assert sum(row["pareto"] for row in rows) == 1
+    assert [row["pareto_or_tied"] for row in rows] == [row["best_or_tied"] for row in rows]
+    assert 0 < found.metrics["points_tied_with_front"] < len(rows) - 1
+
+
+def test_money_is_tied_by_the_range_of_prices_too() -> None:
+    asked: dict[str, Any] = {"model": "qwen3-8b", "batch": 64, "vary": {"hw": ["h100", "h200", "a100"]}, "pareto": USD}
+    ranges, stated = simcost.sweep(**asked), simcost.sweep(**asked, price=2.0)
+    assert ranges.inputs["pareto"][0] == "usd_per_million_output_tokens:less"  # not an end of its range
+    sure = [
+        max(row["probability_behind"] or 0.0 for row in found.tables["sweep"]) for found in (ranges, stated)
+    ]  # of the device that is furthest behind
+    assert sure[0] < 0.95 < sure[1]
+
+
+def test_of_exact_metrics_only_equal_ones_are_alike() -> None:
+    found = simcost.sweep("qwen3-8b", "h200", vary={"batch": [1, 2, 64]}, pareto=["weight_bytes:less", "kv_bytes_per_gpu:less"])  # fmt: skip
+    rows = found.tables["sweep"]
+    assert [row["pareto_or_tied"] for row in rows] == [True, False, False]
+    assert [row["best_or_tied"] for row in rows] == [True, True, True]
+
+
+def test_maps_of_many_points_mark_no_ties(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simcost.scenarios.map_ties.MOST", 2)
+    found = simcost.sweep("qwen3-8b", "h200", vary={"batch": [1, 2, 4]})
+    assert "points_tied_with_front" not in found.metrics
+    assert not {"pareto_or_tied", "best_or_tied"} & set(found.tables["sweep"][0])
