@@ -198,26 +198,26 @@ def interval(cost: Cost) -> tuple[Num, Num]:
     return maximum(cost.seconds / width, minimum(cost.light_s, cost.seconds)), cost.seconds * width
 
 
-def probability_less(a: Cost, b: Cost, ratio: Num | None = None) -> Num:
+def probability_less(a: Cost, b: Cost, ratio: Num | None = None, differ: Mapping[str, Num] | None = None) -> Num:
     """Probability that a is smaller than b, elementwise, their shared errors cancelled: the ratio is log-normal around a.seconds /
     b.seconds by `ratio_deviation`. 0.5 where they differ by no more than floats leave over. `ratio`: of a to b of what is compared,
-    where it is another than that of the seconds and as uncertain (tokens per second, USD per token)."""
-    return normal(-_deviations(a, b, ratio))
+    where it is another than that of the seconds and as uncertain (tokens per second, USD per token). `differ`: as `ratio_deviation` has it."""
+    return normal(-_deviations(a, b, ratio, differ))
 
 
-def tied(a: Cost, b: Cost, ratio: Num | None = None) -> Mask:
+def tied(a: Cost, b: Cost, ratio: Num | None = None, differ: Mapping[str, Num] | None = None) -> Mask:
     """Whether the 90 % interval of the ratio of two times contains 1, their shared errors cancelled: the probability of the sign of
-    their difference (`probability_less`) is no more than 95 %. `ratio`: as there."""
-    found = np.asarray(np.abs(_deviations(a, b, ratio)) <= Z90)
+    their difference (`probability_less`) is no more than 95 %. `ratio`, `differ`: as there."""
+    found = np.asarray(np.abs(_deviations(a, b, ratio, differ)) <= Z90)
     return found if found.ndim else bool(found)
 
 
-def _deviations(a: Cost, b: Cost, ratio: Num | None) -> Array:
+def _deviations(a: Cost, b: Cost, ratio: Num | None, differ: Mapping[str, Num] | None) -> Array:
     """log of the ratio of a to b, in standard deviations."""
     log = np.log(np.asarray(a.seconds / b.seconds if ratio is None else ratio, np.float64))
     beyond = np.sign(log) * np.maximum(np.abs(log) - NOISE, 0.0)  # equal costs leave what floats leave over
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(beyond == 0.0, 0.0, beyond / np.asarray(ratio_deviation(a, b))), np.float64)
+        return np.asarray(np.where(beyond == 0.0, 0.0, beyond / np.asarray(ratio_deviation(a, b, differ))), np.float64)
 
 
 def on_wire(cost: Cost) -> Cost:

@@ -78,7 +78,7 @@ _FIRST = {
     ),
     "terms": ("term", "spread_s"),
     "variants": (
-        "variant", "total_usd", "total_gpu_hours", "total_gpu_hours_low", "times_cheapest", "writing_gpu_hours", "rollout_gpu_hours", "teacher_gpu_hours",
+        "variant", "total_usd", "total_gpu_hours", "times_cheapest", "probability_behind", "total_gpu_hours_low", "writing_gpu_hours", "rollout_gpu_hours", "teacher_gpu_hours",
         "training_gpu_hours", "handed_bytes_per_token", "stored_bytes", "storage_usd", "network_bytes",
     ),
     **dict.fromkeys(fleets.BUDGETS, fleets.OF_BUDGETS),
@@ -252,7 +252,9 @@ def _table(
     same = plans.same(rows) if name == "plans" else _same(name, rows)
     rows = training.ranks(rows) if name == training.TABLE else fleets.loads(rows) if name == fleets.LOADS else rows
     rows = fleets.running(rows) if name in plans.TABLES else rows
-    shown = plans.shown(rows[:most]) if name in plans.TABLES else [with_intervals(row) for row in rows[:most]]
+    shown = (
+        plans.shown(rows[:most]) if name in plans.TABLES else [with_intervals(plans.marked(row)) for row in rows[:most]]
+    )
     if name == "sweep":
         shown = [refusals.with_shortage(row) for row in shown]
     names = [n for n in _ordered(name, shown) if n not in same]

@@ -19,9 +19,10 @@ from simcost.model.spec import ModelSpec
 from simcost.provenance import Kind, Note
 from simcost.query import Query, model_of
 from simcost.result import Result, Row, number
-from simcost.scenarios.distill import rates
+from simcost.scenarios.distill import rates, ties
 from simcost.scenarios.distill.question import STORAGE_USD, Asked
 from simcost.scenarios.distill.rates import Rate
+from simcost.scenarios.distill.ties import Part
 from simcost.units import show
 
 VARIANTS, PARTS = "variants", "rates"
@@ -60,7 +61,7 @@ def result(q: Asked) -> Result:
     table = [_row(q, parts, name, (cost, least[name], most[name]), why) for name, cost in middle.items()]
     if q.rl is not None:
         table.append(_of_rl(q, q.rl, parts))
-    best = _ranked(table)
+    best = _ranked(table, parts, q.rl)
     head: dict[str, Any] = {
         "trained_tokens": number(q.amount.trained), "cheapest": best["variant"], "total_usd": best.get("total_usd"), "total_gpu_hours": best["total_gpu_hours"],
         "teacher_gpus_per_student_gpu": number(parts.trains.per_gpu / parts.reads.per_gpu), "gpus": number(parts.gpus),
@@ -167,14 +168,32 @@ def _of_rl(q: Asked, rl: Mapping[str, Any], parts: Parts) -> Row:
     return {**row, **usd}
 
 
-def _ranked(table: list[Row]) -> Row:
-    """The cheapest variant that can be; by GPU-hours where a price is unknown. Every row says by how much it is dearer."""
+def _ranked(table: list[Row], parts: Parts, rl: Mapping[str, Any] | None) -> Row:
+    """The cheapest variant that can be; by GPU-hours where a price is unknown. Every row says by how much it is dearer, and how surely."""
     able = [row for row in table if row["feasible"]]
     by = "total_usd" if all("total_usd" in row for row in able) else "total_gpu_hours"
     best = min(able, key=lambda row: float(row[by]))
     for row in able:
         row["times_cheapest"] = number(float(row[by]) / float(best[by]))
+    costs = {
+        row["variant"]: ties.cost(_unsure(row, parts, rl), float(row[by]) if by == "total_usd" else None)
+        for row in able
+    }
+    ties.mark(able, costs, str(best["variant"]))
     return best
+
+
+def _unsure(row: Row, parts: Parts, rl: Mapping[str, Any] | None) -> list[Part]:
+    """What the GPU-hours of a variant are made of; the student's GPUs have the price that its roll-out has."""
+    student = parts.rolls
+    if row["variant"] == variants.RL and rl is not None:
+        ends = float(rl["step_low_s"]), float(rl["step_high_s"])
+        return [Part(variants.RL, float(row["total_gpu_hours"]), ends, student.hw, student.price)]
+    rates = {"writing": parts.writes, "rollout": student, "teacher": parts.reads, "training": parts.trains}
+    return [
+        Part(name, float(row[f"{name}_gpu_hours"]), (rate.low, rate.high), rate.hw, student.price if name == "training" else rate.price)
+        for name, rate in rates.items()
+    ]  # fmt: skip
 
 
 def _unlike(teacher: ModelSpec, student: ModelSpec, maps: bool) -> str:
@@ -257,7 +276,10 @@ def _verdict(q: Asked, table: list[Row], best: Row) -> str:
         (row for row in table if row is not best and row["feasible"]), key=lambda row: float(row["times_cheapest"])
     )
     if others:
-        text += "; " + ", ".join(f"{row['variant']} {float(row['times_cheapest']):.3g} times" for row in others)
+        text += "; " + ", ".join(
+            f"{row['variant']} {float(row['times_cheapest']):.3g} times{' (tied)' * row['best_or_tied']}"
+            for row in others
+        )
     refused = [row["variant"] for row in table if not row["feasible"]]
     return f"{text}; not possible without a map: {', '.join(refused)}" if refused else text
 

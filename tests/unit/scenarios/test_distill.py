@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
 from typing import Any
 
 import pytest
@@ -9,6 +11,9 @@ import pytest
 import simcost
 from simcost import metrics
 from simcost.errors import Infeasible, SpecError
+from simcost.hardware.prices import Price
+from simcost.num import Z90
+from simcost.scenarios.distill import ties
 
 ASK: dict[str, Any] = {
     "teacher": "qwen3-8b", "student": "qwen3-0.6b", "hw": "h100", "isl": 200, "osl": 800, "samples": 100_000, "gpus": 8, "set": {"plan.tp": 1}, "price": 2,
@@ -123,3 +128,50 @@ def test_what_cannot_be_asked_is_one_line(changes: dict[str, Any], words: str) -
 def test_a_teacher_that_does_not_fit_its_plan() -> None:
     with pytest.raises(Infeasible, match="no memory"):
         simcost.distill(**{**ASK, "teacher": "qwen3-235b-a22b", "teacher_plan": "tp=1"})
+
+
+def test_variants_are_tied_by_the_errors_of_the_parts_that_they_do_not_share(found: simcost.api.Result) -> None:
+    """Of one price that is stated: logs of the rates' ends, each part by its share of the price."""
+    table = rows(found)
+    best, other = table["logits online"], table["data"]
+    assert found.metrics["cheapest"] == best["variant"]
+    sigma = {
+        row["part_of_distillation"]: math.log(row["tokens_per_s_per_gpu_high"] / row["tokens_per_s_per_gpu_low"]) / (2 * Z90)
+        for row in found.tables["rates"]
+    }  # fmt: skip
+    apart = [
+        (other[f"{part}_gpu_hours"] / other["total_usd"] - best[f"{part}_gpu_hours"] / best["total_usd"]) * 2 * sigma[rate]
+        for part, rate in (("writing", "teacher writes"), ("teacher", "teacher reads"), ("training", "student trains"))
+    ]  # fmt: skip
+    behind = NormalDist().cdf(math.log(other["total_usd"] / best["total_usd"]) / math.hypot(*apart))
+    assert other["probability_behind"] == pytest.approx(behind, rel=1e-6)
+    assert other["best_or_tied"] == (behind <= 0.95)
+    assert (best["best_or_tied"], best["probability_behind"]) == (True, None)
+    assert ("data 1.68 times (tied)" in found.verdict) == other["best_or_tied"]
+    # The same parts and a little more of one: surely dearer, however wide the interval of the part.
+    assert table["feature"]["times_cheapest"] < 1.01
+    assert not table["feature"]["best_or_tied"]
+
+
+def test_the_price_of_one_device_moves_both_alike_and_of_two_devices_not() -> None:
+    price, exact = Price(2.0, 1.0, 4.0), (1.0, 1.0)
+    hours = {"data": [("writing", 1.0), ("training", 2.0)], "on-policy": [("rollout", 1.5), ("training", 2.0)]}
+
+    def behind(teacher: str) -> tuple[float, bool]:
+        table: list[dict[str, Any]] = [{"variant": name} for name in hours]
+        costs = {
+            name: ties.cost(
+                [ties.Part(part, each, exact, teacher if part == "writing" else "h100", price) for part, each in parts],
+                2.0 * sum(each for _, each in parts),
+            )
+            for name, parts in hours.items()
+        }
+        ties.mark(table, costs, "data")
+        return table[1]["probability_behind"], table[1]["best_or_tied"]
+
+    assert behind("h100") == (1.0, False)
+    sigma = math.log(4.0) / (2 * Z90)  # a third of the price of "data" is of the other device
+    surely = NormalDist().cdf(math.log(3.5 / 3.0) / math.hypot(sigma / 3.0, sigma / 3.0))
+    found, alike = behind("l40s")
+    assert found == pytest.approx(surely)
+    assert alike
