@@ -61,6 +61,11 @@ def test_proofs_take_no_more_than_their_share_of_the_budget(tmp_path, monkeypatc
     events = done(tmp_path / "run", families=["stream"], budget_s=30.0)
     assert len(proved) == 2  # 30 % of 30 s hold two of 5 s, the second over the edge
     assert any("2 of 9 kinds checked before the first row" in event.note for event in events)
+    # Whoever watches is told what goes on before the first row.
+    what = [event.what for event in events if event.what and not event.family]
+    assert what[:2] == ["rates that choose the points", "points"]
+    assert [line.startswith("check of stream ") for line in what[2:]] == [True, True]
+    assert [(event.done, event.total) for event in events if event.what.startswith("check of")] == [(0, 9), (1, 9)]
 
 
 def test_the_record_counts_the_visits_of_what_ran_over_all_sessions(tmp_path, short):

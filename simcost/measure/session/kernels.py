@@ -125,12 +125,14 @@ def _run(job: _Job) -> Iterator[Event]:
         yield Event(0, 0, "", "", None, note)
     if str(job.here.get("clock_source", "")).startswith("not read"):
         yield Event(0, 0, "", "", None, f"clock {job.here['clock_source']}")
+    yield Event(0, 1, "", "rates that choose the points")
     bench = Bench(job.asked.target, job.seed)
     if bench.cuda:
         forget()  # what an exploration could not capture says nothing of these kernels
     probed = rates(bench)
     wanted = kinds.kinds(job.asked.target, job.asked.mode, job.asked.families)
     planned = _planned(job.before) or probed
+    yield Event(0, 1, "", "points")
     plan = design(wanted, job.asked.specs, job.asked.target, job.size, job.asked.mode, planned, job.seed)
     todo = [point for point in plan.points if not job.folder.has(point)]
     sentinel, visits = (
@@ -195,6 +197,7 @@ def _proofs(job: _Job, points: Sequence[Point], visits: Visits, started: float) 
         if _over(job, started, _PROOFS):
             yield Event(0, 0, "", "", None, f"{done} of {len(smallest)} kinds checked before the first row")
             return
+        yield Event(done, len(smallest), "", f"check of {point.kind.family} {point.kind}")
         why = visits.prove(point)
         if why:
             yield Event(0, 0, point.kind.family, str(point.kind), None, why)
