@@ -35,14 +35,14 @@ def plans(
     batch: Sequence[Count] | None = None, context: Count | None = None, isl: Count | None = None, metric: str | None = None,
     tpot: float | str | None = None, ttft: float | str | None = None, cp: bool = False, set: Sets | None = None, price: float | str | None = None,
     engine: str | None = None, seq: Count | None = None, micro_batch: Count | None = None, global_batch: Count | None = None, stack: str | None = None,
-    flops_convention: str | None = None, osl: Count | None = None, rate: float | str | None = None, slo: str | None = None, prefix_hit: float | None = None,
+    flops_convention: str | None = None, osl: Count | None = None, rate: float | str | None = None, slo: str | None = None, prefix_hit: float | None = None, prefix_from: str | None = None,
 ) -> Result:  # fmt: skip
     """Every plan for `gpus` devices, or for each of several numbers of them, of one device or of several, ranked by `metric` (default: tokens
     per second and GPU) at the best of all batches that fit in memory, or of those in `batch`; `tpot` and `ttft` are limits ([s], or
     "50ms"); `cp`: split sequences too. phase="train": every plan of a training step of `global_batch` sequences of `seq` tokens, `micro_batch` of a
     replica at a time (None: 1, 2 and 4 are tried), by the training stack `stack`. phase="serve": fleets for `rate` requests per second ("20/s") of `isl` and `osl` tokens within
-    `ttft` and `tpot` (`slo`: "ttft=2s,tpot=50ms"), `prefix_hit` of a prompt in the cache; `gpus`: the most that there are."""
-    of_serving = {"osl": osl, "rate": rate, "slo": slo, "prefix_hit": prefix_hit}
+    `ttft` and `tpot` (`slo`: "ttft=2s,tpot=50ms"), `prefix_hit` of a prompt in the cache, by `prefix_from` in the GPUs' pool, in the host's memory ("host") or nowhere ("recompute"); `gpus`: the most that there are."""
+    of_serving = {"osl": osl, "rate": rate, "slo": slo, "prefix_hit": prefix_hit, "prefix_from": prefix_from}
     of_training = {
         "seq": seq,
         "micro_batch": micro_batch,

@@ -117,7 +117,7 @@ def serve_plans(
     model: Model, hw: str | Sequence[str], gpus: Any, nodes: Any, isl: Any, limits: Mapping[str, Any], metric: str | None, cp: bool, sets: dict[str, Any],
     price: float | str | None, given: Mapping[str, Any],
 ) -> Result:  # fmt: skip
-    """`plans` of phase "serve". limits: "ttft" and "tpot", None where not given; given: osl, rate, slo, prefix_hit. Raises SpecError and Infeasible."""
+    """`plans` of phase "serve". limits: "ttft" and "tpot", None where not given; given: osl, rate, slo, prefix_hit, prefix_from. Raises SpecError and Infeasible."""
     from simcost.search import serve_plans as scenario
     from simcost.search.serve_load import Limits
 
@@ -133,7 +133,10 @@ def serve_plans(
     rate = None if given["rate"] is None else _one_rate(rate_of(given["rate"]))
     kept = Limits(**{f"{name}_s": value for name, value in _limits(limits, given["slo"]).items()})
     hit = 0.0 if given["prefix_hit"] is None else given["prefix_hit"]
-    question = scenario.Question(model, isl, given["osl"], rate, kept, sets, hit, price, metric, cp)
+    place = given["prefix_from"]
+    if place is not None and ":" in str(place):
+        raise SpecError(f"--prefix-from {place}: no plan depends on the size of the host's memory: write host")
+    question = scenario.Question(model, isl, given["osl"], rate, kept, sets, hit, price, metric, cp, place)
     return scenario.result(question, clusters)
 
 

@@ -97,7 +97,7 @@ class Line:
     def of(self, plans: Index) -> Callable[[Array], OperatingPoint]:
         """Points of some of the plans. [plans, loads]"""
         r = timed(self.replicas, plans)
-        load = replace(self.load, lag_s=taken(self.load.lag_s, plans))
+        load = replace(self.load, lag_s=taken(self.load.lag_s, plans), link_s=taken(self.load.link_s, plans))
         room = Room(taken(self.room.kv, plans), taken(self.room.sequences, plans))
         return lambda rate: open_loop(r, r.policy, load, rate / self.space.alike[plans, None], room)
 

@@ -22,6 +22,7 @@ from simcost.query import engine_of
 from simcost.result import Result, Row
 from simcost.scenarios import notes
 from simcost.scenarios.inputs import inputs
+from simcost.scenarios.serve import prefix as prefixes
 from simcost.scenarios.serve.question import Asked, asked
 from simcost.search import serve_pareto, serve_pools, serve_rows, serve_unmet
 from simcost.search.serve_fleets import AGGREGATED, Fleets, Line, Wanted, aggregated, line
@@ -59,7 +60,7 @@ class Cluster:
 @frozen
 class Question:
     """What is asked of every device. rate: requests per second, None for as many as can be; limits: of mean times;
-    metric: what ranks, None for the default."""
+    metric: what ranks, None for the default; prefix_from: where hits of the prefix cache are, as `serve` takes it."""
 
     model: Any
     isl: Any
@@ -71,11 +72,14 @@ class Question:
     price: float | str | None
     metric: str | None
     cp: bool
+    prefix_from: str | None = None
 
     def of(self, hw: str) -> Asked:
         """Of one device. Raises SpecError."""
         loads = [1.0 if self.rate is None else self.rate]
-        return asked(self.model, hw, self.isl, self.osl, None, loads, self.sets, self.prefix_hit, price=self.price)
+        return asked(
+            self.model, hw, self.isl, self.osl, None, loads, self.sets, self.prefix_hit, price=self.price, prefix_from=self.prefix_from
+        )  # fmt: skip
 
 
 @frozen
@@ -232,6 +236,7 @@ def _inputs(q: Question, clusters: Sequence[Cluster], metric: str, first: Space)
         "isl": isl,
         "osl": osl,
         **({"prefix_hit": q.prefix_hit} if q.prefix_hit else {}),
+        **({} if q.prefix_from in (None, prefixes.POOL) else {"prefix_from": q.prefix_from}),
         "limits": limits,
         "metric": metric,
         "cp": q.cp,
@@ -262,6 +267,10 @@ def _notes(q: Question, spaces: Sequence[Space]) -> list[Note]:
                 Kind.LIMIT,
             ),
         )
+    host = q.prefix_from == prefixes.HOST
+    if host:
+        found.append(Note("a plan asks for no size of the host's memory: serve --prefix-from host:512GB says what it holds", Kind.SCOPE))  # fmt: skip
     for each in spaces:
-        found += notes.warnings(each.asked.query, _workload(each))
+        said = notes.warnings(each.asked.query, _workload(each))
+        found += [note for note in said if not (host and note.endswith(notes.HOST))]
     return found

@@ -159,7 +159,7 @@ class Tried:
         p = Pools(
             made[0], made[1], sent, Room(taken(all_.room.kv, self.second), taken(all_.room.sequences, self.second))
         )
-        load = replace(both.load, lag_s=taken(both.load.lag_s, self.first))
+        load = replace(both.load, lag_s=taken(both.load.lag_s, self.first), link_s=taken(both.load.link_s, self.first))
         return lambda rate: open_loop(p, load, rate)
 
 

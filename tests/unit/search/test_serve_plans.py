@@ -33,14 +33,14 @@ def able(found: Result) -> list[Row]:
     return [row for row in found.tables["plans"] if row["feasible"]]
 
 
-def served(row: Row, rate: float, instances: int | None = None) -> dict[str, Any]:
+def served(row: Row, rate: float, instances: int | None = None, **more: Any) -> dict[str, Any]:
     """What `serve` says of a fleet."""
     if row["mode"] == "disaggregated":
         return serve(
-            MODEL, "h100", ISL, OSL, rate=rate, prefill_pool=row["prefill_pool"], decode_pool=row["decode_pool"]
+            MODEL, "h100", ISL, OSL, rate=rate, prefill_pool=row["prefill_pool"], decode_pool=row["decode_pool"], **more
         ).metrics
     sets = {"plan.tp": row["tp"], "plan.pp": row["pp"], "plan.dp": instances or row["instances"]}
-    return serve(MODEL, "h100", ISL, OSL, rate=rate, set=sets).metrics
+    return serve(MODEL, "h100", ISL, OSL, rate=rate, set=sets, **more).metrics
 
 
 def test_a_fleet_is_answered_as_serve_answers_it() -> None:
@@ -93,6 +93,22 @@ def test_more_load_never_needs_fewer_gpus_and_tighter_limits_never_cost_less() -
     for row in able(tight):
         if row["mode"] == "aggregated":
             assert row["gpus"] >= by_plan[row["plan"].partition(" x ")[2]]
+
+
+def test_hits_may_come_from_the_host_or_be_computed_again() -> None:
+    hit: dict[str, Any] = {"prefix_hit": 0.9, "prefix_from": "host"}
+    found = asked(**hit)
+    rows = {row["mode"]: row for row in able(found)}
+    assert {*rows} == {"aggregated", "disaggregated"}
+    for row in rows.values():
+        alone = served(row, 30, **hit)
+        for name in ("ttft_s", "tpot_s", "gpus", "utilisation", "running"):
+            assert alone[name] == pytest.approx(row[name], rel=1e-6), (row["plan"], name)
+    pool = asked(prefix_hit=0.9)
+    assert able(found)[0]["ttft_s"] > able(pool)[0]["ttft_s"]  # the link takes its time
+    assert found.inputs["prefix_from"] == "host"
+    assert "prefix_from" not in pool.inputs
+    assert asked(prefix_hit=0.9, prefix_from="recompute").metrics == asked().metrics
 
 
 def test_a_cached_prefix_saves_gpus() -> None:
@@ -170,6 +186,12 @@ def test_a_device_that_cannot_be_asked_is_a_row_with_its_reason() -> None:
         ({"rate": None, "metric": "gpus"}, "--metric gpus counts the GPUs of a load: add --rate"),
         ({"set": {"plan.dp": 2}}, "plan.dp is the number of instances"),
         ({"prefix_hit": 1.5}, "--prefix-hit"),
+        ({"prefix_from": "host"}, "--prefix-from host says where hits of the prefix cache are: say --prefix-hit"),
+        ({"prefix_hit": 0.5, "prefix_from": "disk"}, "'disk' is none of pool, host"),
+        (
+            {"prefix_hit": 0.5, "prefix_from": "host:1TB"},
+            "no plan depends on the size of the host's memory: write host",
+        ),
     ],
 )
 def test_what_is_refused(given: dict[str, Any], said: str) -> None:
