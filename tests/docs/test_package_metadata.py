@@ -47,6 +47,9 @@ def test_the_description_of_the_package_has_no_link_into_the_repository() -> Non
     targets = set(re.findall(r"(?<!\!)\[[^\]]+\]\((?![a-z]+:|#)([^)]+)\)", text))
     assert [target for target in targets if target not in shown] == []  # each is still named
     assert len(shown) > 0.95 * len(text)
+    captions = re.findall(r"^!\[.*\n\n(\*.*\*)$", text, re.MULTILINE)
+    assert captions
+    assert [words for words in captions if words[:60] in shown] == []  # without its picture a caption says nothing
 
 
 def test_the_citation_is_of_this_version() -> None:
