@@ -16,6 +16,7 @@ from simcost.errors import Infeasible, SpecError, nearest
 from simcost.frozen import frozen
 from simcost.hardware.engines import ANY
 from simcost.hardware.profile import Device
+from simcost.hardware.siblings import siblings
 from simcost.model.spec import ModelSpec
 from simcost.num import Z90
 from simcost.ops import cross_entropy
@@ -93,14 +94,15 @@ class Job:
 
     @property
     def lent(self) -> tuple[str, str, Fitted] | None:
-        """(stack, device, coefficients) that stand in; None where the stack has its own on this device, where coefficients are stated, and where none are related."""
+        """(stack, device, coefficients) that stand in; None where the stack has its own on this device, where coefficients are stated, and where none are related: a device
+        whose measurements stand in for this one's, or a part of the same architecture."""
         if self.recipe.factors is not None or self.device.name in self.stack.fitted:
             return None
         related, one = [self.device.name], self.device.sibling
         while one is not None:
             related.append(one.name)
             one = one.sibling
-        return self.stack.lent(related)
+        return self.stack.lent([*related, *(part for name in related for part in siblings(name))])
 
     @property
     def fitted(self) -> Fitted | None:
