@@ -82,7 +82,7 @@ def result(
     )
     return Result(
         "compare", _inputs(models, variants, sides), {**winners, **{f"tied_{k}": ", ".join(v) for k, v in {**tied, _USD: alike}.items() if v}},
-        _tables(designs, _differences(terms, runnable), shifts), tuple(dict.fromkeys(said)), tuple(dict.fromkeys(line for w in asked for line in notes.references(w, *priced))),
+        _tables(designs, _differences(terms, runnable), shifts), notes.shared(said, [w.model.name for w in asked]), tuple(dict.fromkeys(line for w in asked for line in notes.references(w, *priced))),
         "; ".join([verdict, *_fastest(designs, winners, tied), *_cheapest(designs, winners, alike)]), fits, tuple(chosen),
     )  # fmt: skip
 

@@ -133,7 +133,8 @@ def smallest_sizes(query: Query, w: Workload) -> dict[str, int] | None:
 
 
 def _bare(query: Query) -> Query:
-    """The question without the sizes of its plan."""
+    """The question without the sizes of its plan, of the design that its swaps made under that plan."""
+    query = settled(query)
     rest = {k: v for k, v in query.overrides.plan.items() if k not in (*smallest_plan.SIZES, *smallest_plan.OTHERS)}
     return replace(query, overrides=replace(query.overrides, plan=rest))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,24 @@ def warnings(query: Query, w: Workload) -> tuple[Note, ...]:
     found += price_notes.energy(w.device)
     found += memory_notes.mtp(m) + model_notes.unused(m, asked(query))
     return tuple(dict.fromkeys(found))
+
+
+def shared(said: Iterable[str], designs: Sequence[str]) -> tuple[str, ...]:
+    """Notes, each once: one that begins with the name of a design and says the same of others stands with their names, or is of all designs."""
+    found: dict[str, dict[str, str]] = {}  # what is said -> the design, "" of none -> the note
+    for note in said:
+        whose = next((name for name in designs if note.startswith(f"{name}: ")), "")
+        found.setdefault(note.removeprefix(f"{whose}: ") if whose else note, {})[whose] = note
+    return tuple(_of(text, each, len(set(designs))) for text, each in found.items())
+
+
+def _of(text: str, each: Mapping[str, str], designs: int) -> str:
+    """One note of the designs of `each`."""
+    first = each.get("", next(iter(each.values())))
+    if len(each) == 1 or "" in each:
+        return first
+    worded = f"{'all designs' if len(each) == designs else ', '.join(each)}: {text}"
+    return first.worded(worded) if isinstance(first, Note) else worded
 
 
 def asked(query: Query) -> set[str]:

@@ -16,7 +16,7 @@ from simcost.estimate import step as steps
 from simcost.model import load as models
 from simcost.query import make, workload
 from simcost.report.cells import cell
-from simcost.scenarios import variants
+from simcost.scenarios import notes, variants
 from simcost.units import show
 
 
@@ -53,7 +53,10 @@ def test_every_design_has_its_column_in_every_table(pick: str, folders: list[str
         assert any(row[f"{design}_s"] for row in found.tables["terms"])
         assert metrics.unit(f"{design}_s") == "seconds"
         assert cell(f"{design}_s", 0.001) == "1 ms"
-        assert any(note.startswith(f"{design}: formats") for note in found.warnings)
+        assert any(
+            ": formats" in note and {design, "all designs"} & set(note.partition(": ")[0].split(", "))
+            for note in found.warnings
+        )
     if pick == "file":
         assert all(row["dense_s"] == row["llama-3.1-8b_s"] for row in found.tables["terms"])
 
@@ -165,3 +168,23 @@ def test_images_pass_the_towers_of_all_designs_that_have_one() -> None:
 def test_images_are_given_once() -> None:
     with pytest.raises(SpecError, match="'images' is given twice"):
         simcost.compare(["gemma-3-4b"], "h100", images=2, set={"images": 1}, variants=["plan.tp=2"])
+
+
+def test_a_note_of_several_designs_stands_once() -> None:
+    config = dict(models.load_config("llama-3.1-8b")[2])
+    config.pop("torch_dtype", None)
+    found = simcost.compare([config], "h200", variants=["attention=mla", "attention=gqa:2"])
+    assert "all designs: torch_dtype is absent: bf16 assumed" in found.warnings
+    assert sum("torch_dtype" in note for note in found.warnings) == 1
+    assert sum("formats:" in note for note in found.warnings) == 1
+
+
+def test_notes_of_some_designs_have_their_names() -> None:
+    assert notes.shared(["a: x", "b: x", "c: y", "x"], ["a", "b", "c"]) == ("x", "c: y")
+    assert notes.shared(["a: x", "b: x", "c: y", "z"], ["a", "b", "c"]) == ("a, b: x", "c: y", "z")
+
+
+def test_a_width_that_is_solved_for_does_not_stop_the_search_for_a_plan_that_fits() -> None:
+    found = simcost.compare(["llama-3.1-70b"], "h200", set={"plan.tp": 4}, variants=["ffn=moe:64/6/2"])
+    (line,) = [note for note in found.warnings if "the smallest plan that fits" in note]
+    assert line.startswith("ffn=moe:64/6/2: ")
