@@ -78,6 +78,8 @@ TRAIN_COMPARE: Rows = (
     ("activation_bytes_per_token_per_layer", "bytes", "less", "what a rank keeps of a token in a layer for backward passes, the mean over layers"),
     ("best_tokens_per_s_per_gpu", TEXT, "", "the design with the most `tokens_per_s_per_gpu`"),
     ("tied_tokens_per_s_per_gpu", TEXT, "", "designs *tied* with it; absent where none is"),
+    ("best_usd_per_billion_tokens", TEXT, "", "the design with the least `usd_per_billion_tokens`"),
+    ("tied_usd_per_billion_tokens", TEXT, "", "designs *tied* with the least `usd_per_billion_tokens`, by time or by the range of prices; absent where none is"),
     ("best_memory_peak_bytes", TEXT, "", "the design with the least `memory_peak_bytes`"),
     ("best_training_flops_per_token", TEXT, "", "the design with the least `training_flops_per_token`"),
 )  # fmt: skip

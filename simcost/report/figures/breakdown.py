@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from simcost.metrics.groups import BASES
 from simcost.provenance import Basis
 from simcost.report.figures import style as look_of
 from simcost.report.figures.scales import Scale, scale
@@ -26,8 +27,7 @@ from simcost.result import Result, Row
 NAME = "breakdown"
 COMMANDS = ("explain", "decode", "prefill", "train", "rl", "compare")
 NEEDS = "explain, decode, prefill (one point), train, rl, compare"
-BOUNDS = ("memory", "compute", "wire", "overhead")
-_WORDS = {"wire": "communication", "memory": "memory bandwidth", "compute": "arithmetic"}
+BOUNDS = ("memory", "compute", "wire", "overhead")  # in the order in which they are drawn
 _TIMES = {"decode": "tpot_s", "prefill": "ttft_s", "train": "step_s", "rl": "step_s"}
 _STEP = {"decode": "a decode step", "prefill": "a prefill step", "train": "a training step", "rl": "a step of reinforcement learning"}  # fmt: skip
 _PARTS = {"explain": ("ops", "op", "op"), "train": ("where the step goes", "part", "part"), "rl": ("phases", "phase", "phase")}  # fmt: skip
@@ -99,8 +99,10 @@ def stacks(result: Result) -> dict[str, list[Stack]]:
     if result.command in _PARTS and (rows := result.tables.get(_PARTS[result.command][0])):
         _, column, by = _PARTS[result.command]
         found[by] = [Stack("", _largest(_summed(rows, column, total)), spread)]
-    bounds = [(_WORDS.get(each, each), each) for each in BOUNDS]
-    for by, shares in (("bound", bounds), ("basis", [(each.value, each.value) for each in Basis])):
+    for by, shares in (
+        ("bound", [(each, each) for each in BOUNDS]),
+        ("basis", [(BASES[each], each.value) for each in Basis]),
+    ):
         parts = [(word, float(result.metrics.get(f"share_{key}") or 0.0) * total) for word, key in shares]
         if any(value for _, value in parts):
             found[by] = [Stack("", parts, None if found else spread)]

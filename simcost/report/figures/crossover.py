@@ -25,17 +25,19 @@ def draw(result: Result, look: Style) -> Any:
     with settings(look):
         figure, grid, _ = canvas(look, [3.9] if look.slide else [2.0] * panels, panels if look.slide else 1)
         left, x = grid.flat[0], [row["length"] for row in lengths]
+        meet = result.metrics.get("prefill_crossover_tokens")
+        grows = "N·d for each token, N²d in all" if meet else "bounded by windows or states"
         for name, marker, words, colour in (
-            ("attention_core_flops_per_token", "o-", "attention core, O(N²d)", BLUE), ("ffn_flops_per_token", "s--", "FFN, O(Nd²)", ORANGE),
+            ("attention_core_flops_per_token", "o-", f"attention: {grows}", BLUE), ("ffn_flops_per_token", "s--", "FFN: d² for each token, Nd² in all", ORANGE),
         ):  # fmt: skip
             line = left.loglog(x, [row[name] for row in lengths], marker, color=colour, label=words)[0]
             tip(figure, line, words)
-        meet = result.metrics.get("prefill_crossover_tokens")
         if meet:
             left.axvline(meet, color=FAINT, linestyle=":", label=f"equal at {meet:,} tokens")
         left.set(xlabel="prompt [tokens]", ylabel="work [FLOP per token]")
-        left.set_title("prefill: work", loc="left")
-        left.legend(loc="best")
+        left.set_title("prefill: work of a token", loc="left")
+        left.legend(loc="upper left", frameon=True, framealpha=0.9, edgecolor="none")
+        left.set_ylim(top=left.get_ylim()[1] * 30.0)  # room for the key above the lines
         _engineering(left, x, look)
         if reads:
             right = grid.flat[1]
@@ -43,7 +45,7 @@ def draw(result: Result, look: Style) -> Any:
             line = right.loglog(batches, [row["context"] for row in reads], "o-", color=BLUE)[0]
             tip(figure, line, "on the line a step reads as many bytes of cache as of weights")
             right.set(xlabel="batch [sequences]", ylabel="context [tokens]")
-            right.set_title("decode: cache reads = weight reads", loc="left")
+            right.set_title("decode: a step reads as much cache as weights", loc="left")
             ticks(right, "x", min(batches), max(batches), look)
             ticks(right, "y", min(row["context"] for row in reads), max(row["context"] for row in reads), look)
             right.grid(True, which="major")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -19,8 +19,16 @@ _MOST = 12  # rows of a figure
 _COMPARED = ("ttft_s", "tpot_s", "step_s", "usd_per_million_output_tokens", "usd_per_billion_tokens")
 
 
+# The time that a price follows from: its interval is that of the price too.
+_PAID_FOR = {
+    "usd_per_million_output_tokens": "tpot_s",
+    "usd_per_million_input_tokens": "ttft_s",
+    "usd_per_billion_tokens": "step_s",
+}
+
+
 class Judged(NamedTuple):
-    """A design in one metric. SI; `tied`: it is the best, or cannot be told from it."""
+    """A design in one metric. SI; `tied`: it is the best, or cannot be told from it; `prices`: the metric at both ends of the price of a GPU."""
 
     name: str
     y: float
@@ -28,6 +36,12 @@ class Judged(NamedTuple):
     high: float | None
     tied: bool
     fits: bool
+    prices: tuple[float, float] | None = None
+
+    @property
+    def most(self) -> float:
+        """The largest value that is drawn."""
+        return max(self.y, self.high or self.y, *(self.prices or ()))
 
 
 def applies(result: Result) -> bool:
@@ -40,7 +54,7 @@ def panels(result: Result) -> dict[str, list[Judged]]:
     found: dict[str, list[Judged]] = {}
     for metric, names, table in _asked(result):
         both = [(name, row) for name, row in zip(names, table, strict=True) if row.get(metric) is not None]
-        judged = [Judged(name, float(row[metric]), *ends(row, metric), _tied(row, metric), bool(row.get("fits", True))) for name, row in both]  # fmt: skip
+        judged = [Judged(name, float(row[metric]), *_ends(row, metric), _tied(result, name, row, metric), bool(row.get("fits", True)), _prices(row, metric)) for name, row in both]  # fmt: skip
         judged.sort(key=lambda one: -one.y if better(metric) == "more" else one.y)
         if judged:
             found[metric] = _marked(judged)[:_MOST]
@@ -67,9 +81,29 @@ def _asked(result: Result) -> list[tuple[str, Sequence[str], Sequence[Row]]]:
     return []
 
 
-def _tied(row: Row, metric: str) -> bool:
-    """What the answer itself says of ties, of the metric that it ranks by."""
-    return bool(row.get(f"{metric.removesuffix('_s')}_best_or_tied", row.get("best_or_tied", False)))
+def _ends(row: Row, metric: str) -> tuple[float | None, float | None]:
+    """Both ends of the interval; of a price those of the time that it follows from."""
+    low, high = ends(row, metric)
+    time = _PAID_FOR.get(metric, "")
+    if low is not None or row.get(time) is None:
+        return low, high
+    least, most = ends(row, time)
+    usd, seconds = float(row[metric]), float(row[time])
+    return (None, None) if least is None or most is None else (usd * least / seconds, usd * most / seconds)
+
+
+def _prices(row: Row, metric: str) -> tuple[float, float] | None:
+    low, high = row.get(f"{metric}_price_low"), row.get(f"{metric}_price_high")
+    return None if low is None or high is None else (float(low), float(high))
+
+
+def _tied(result: Result, name: str, row: Row, metric: str) -> bool:
+    """What the answer itself says of ties: of this metric, else of the one that it ranks by."""
+    best = result.metrics.get(f"best_{metric}")
+    if best is not None:
+        return name in (best, *str(result.metrics.get(f"tied_{metric}", "")).split(", "))
+    ranked = {"step_s": "speed"}.get(metric, metric.removesuffix("_s"))
+    return bool(row.get(f"{ranked}_best_or_tied", row.get("best_or_tied", False)))
 
 
 def _marked(judged: list[Judged]) -> list[Judged]:
@@ -92,8 +126,20 @@ def draw(result: Result, look: Style) -> Any:
         figure, grid, _ = canvas(look, [tall] if wide else [tall] * len(found), len(found) if wide else 1)
         for (metric, judged), axis in zip(found.items(), grid.flat, strict=True):
             _panel(figure, axis, metric, judged, look, len(found) if wide else 1)
-        headed(figure, look, _question(result), result, f"lines: 90 % interval; filled: {_filled(result)}; x: does not fit in memory")  # fmt: skip
+        headed(figure, look, _question(result), result, "; ".join(_read(result, found)))
     return figure
+
+
+def _read(result: Result, found: Mapping[str, Sequence[Judged]]) -> Iterator[str]:
+    """What the marks mean, of those that are drawn."""
+    every = [one for judged in found.values() for one in judged]
+    if any(one.high is not None for one in every):
+        yield "lines: 90 % interval"
+    if any(one.prices for one in every):
+        yield "thin lines: range of the price of a GPU"
+    yield f"filled: {_filled(result)}"
+    if not all(one.fits for one in every):
+        yield "x: does not fit in memory"
 
 
 def _filled(result: Result) -> str:
@@ -111,9 +157,19 @@ def _question(result: Result) -> str:
 
 
 def _panel(figure: Any, axis: Any, metric: str, judged: Sequence[Judged], look: Style, columns: int) -> None:
-    unit = scale(metric, [one.high or one.y for one in judged])
+    unit = scale(metric, [one.most for one in judged])
     for at, one in enumerate(judged):
         colour = BLUE if one.tied else FAINT
+        if one.prices:
+            axis.plot(
+                [unit.of(usd) for usd in one.prices],
+                [at, at],
+                "-|",
+                color=colour,
+                linewidth=0.6,
+                markersize=4.0,
+                label="price",
+            )
         if one.low is not None and one.high is not None:
             axis.plot(
                 [unit.of(one.low), unit.of(one.high)], [at, at], "-", color=colour, linewidth=1.6, label="interval"
@@ -126,5 +182,5 @@ def _panel(figure: Any, axis: Any, metric: str, judged: Sequence[Judged], look: 
         yticks=range(len(judged)), yticklabels=[short(one.name, room) for one in judged], ylim=(len(judged) - 0.5, -0.5),
         xlabel=unit.label if look.slide and columns == 1 else unit.brief,
     )  # fmt: skip
-    axis.set_xlim(0.0, 1.06 * max(unit.of(one.high or one.y) for one in judged))
+    axis.set_xlim(0.0, 1.06 * max(unit.of(one.most) for one in judged))
     axis.grid(True, axis="x")

@@ -109,7 +109,7 @@ def draw(result: Result, look: Style) -> Any:
         axis.grid(True, which="major")
         _told(place, named, columns, look)
         said = "small dots: measured rows of these kernels" if len(beneath.rate) else "no measured rows of this device"
-        headed(figure, look, "What limits each op: memory bandwidth or arithmetic?", result, f"lines: 90 % interval; {said}")  # fmt: skip
+        headed(figure, look, "What limits each op: memory or compute?", result, f"lines: 90 % interval; {said}")  # fmt: skip
     return figure
 
 

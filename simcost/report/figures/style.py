@@ -80,7 +80,7 @@ def canvas(look: Style, heights: Sequence[float], columns: int = 1, key: int = 0
     from matplotlib.figure import Figure
 
     lines = [*heights, *([(key * (look.font - 1.0) * 1.45 + 4.0) / 72.0] if key else [])]
-    figure = Figure(figsize=(look.width, sum(lines) + (0.75 if look.slide else 0.68)), layout="constrained")
+    figure = Figure(figsize=(look.width, sum(lines) + (0.75 if look.slide else 0.82)), layout="constrained")
     grid = figure.add_gridspec(len(lines), columns, height_ratios=lines)
     rows = grid[: len(heights), :].subgridspec(len(heights), columns, height_ratios=heights) if len(lines) > len(heights) else grid  # fmt: skip
     axes = rows.subplots(squeeze=False, **more)
@@ -134,10 +134,15 @@ def short(words: object, letters: int) -> str:
     return text if len(text) <= letters else text[: letters - 1] + "…"
 
 
+# Where an answer starts from that its figure does not hold: it draws all lengths and batches.
+_POINT = {"crossover": ("batch", "context", "engine")}
+
+
 def about(result: Result) -> str:
     """What a figure is of, in a line below it."""
-    given = result.inputs
-    said = asked(result) or ", ".join(f"{title(k)} {cell(k, v)}" for k, v in given.items() if _told(v))
+    given = {key: value for key, value in result.inputs.items() if key not in _POINT.get(result.command, ())}
+    changed = [f"{path}={plain(str(value))}" for path, value in given.get("set", {}).items()]
+    said = asked(result) or ", ".join([*(f"{title(k)} {cell(k, v)}" for k, v in given.items() if _told(v)), *changed])
     return f"simcost {result.command}{': ' if said else ''}{said}"
 
 
@@ -151,7 +156,9 @@ def headed(figure: Any, look: Style, question: str, result: Result, note: str = 
     figure.suptitle(wrapped(question, look, size * 1.08), x=0.01, ha="left", weight="bold", fontsize=size)
     small = max(look.font - 3.0, SMALL)
     words = f"{note}{'. ' if note else ''}{about(result)}. simcost {VERSION}"
-    figure.supxlabel(wrapped(words, look, small, 3), x=0.01, ha="left", fontsize=small, color=FAINT)
+    figure.supxlabel(
+        wrapped(words, look, small, 3 if look.slide else 6), x=0.01, ha="left", fontsize=small, color=FAINT
+    )
 
 
 def tip(figure: Any, artist: Any, words: str) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 from simcost import metrics
 from simcost.errors import SpecError
-from simcost.provenance import VERSION, Basis
+from simcost.provenance import VERSION
+from simcost.report.answer.headline import partitions
 from simcost.report.cells import cell, changed, title
 from simcost.report.figures import kinds, style
 from simcost.report.figures.points import ends
@@ -119,9 +120,8 @@ def _card(name: str, row: Row) -> str:
 
 
 def _rests(result: Result) -> str:
-    shares = [(each.value, result.metrics.get(f"share_{each.value}")) for each in Basis]
-    told = [f"{share:.0%} {word}" for word, share in shares if share and share >= 0.005]
-    return f'<p class="small">The time rests on: {escaped(", ".join(told))}.</p>\n' if told else ""
+    told = [f"{heading} {words}" for heading, words in partitions(result.metrics).items()]
+    return f'<p class="small">The time {escaped("; it is ".join(told))}.</p>\n' if told else ""
 
 
 def _metrics(result: Result) -> str:

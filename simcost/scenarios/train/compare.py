@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from simcost import grammar
 from simcost.cost.cost import Cost, probability_less, tied
-from simcost.cost.price import paid, with_range
+from simcost.cost.price import paid, unsure, with_range
 from simcost.dtypes import dtype
 from simcost.errors import SimcostError, SpecError
 from simcost.frozen import frozen
@@ -33,16 +33,23 @@ from simcost.training.step import TrainStep
 from simcost.units import show
 
 SPEED = "tokens_per_s_per_gpu"
+_USD = "usd_per_billion_tokens"
 _SHOWN = (
-    "step_s", "step_low_s", "step_high_s", SPEED, "mfu", "bubble_fraction", "exposed_communication", "usd_per_billion_tokens",
+    "step_s", "step_low_s", "step_high_s", SPEED, "mfu", "bubble_fraction", "exposed_communication", _USD,
 )  # fmt: skip
-_OF_PRICE = ("usd_per_billion_tokens_price_low", "usd_per_billion_tokens_price_high")
+_OF_PRICE = (f"{_USD}_price_low", f"{_USD}_price_high")
 _SIZES = ("training_flops_per_token", "gpus", "global_batch", "micro_batches")
 # Correlation of the errors of two steps of one stack and device, of public steps predicted without coefficients: 0.82 of other models (800 pairs: SimuMax, Korthikanti, NeMo, Megatron Bridge), 0.93 of one model (4,253 pairs).
 ALIKE_STEPS = 0.82
 _OF_ALL = "kernels in a step"  # of `cost.COMMON`: wholly alike on one device
 # The best of each: whether more is better.
-_BEST = {SPEED: True, "memory_peak_bytes": False, "kv_bytes_per_token": False, "training_flops_per_token": False}
+_BEST = {
+    SPEED: True,
+    _USD: False,
+    "memory_peak_bytes": False,
+    "kv_bytes_per_token": False,
+    "training_flops_per_token": False,
+}
 
 
 @frozen
@@ -99,7 +106,10 @@ def result(models: Sequence[Name], variants: Sequence[str | Mapping[str, Any]], 
     rows = [_row(side, one, q) if isinstance(one, Trained) else _refused(side, one) for side, one in found]
     rows = [_placed(row, one, best, alike) for row, (_, one) in zip(rows, found, strict=True)]
     fits = all(row.get("fits", False) for row in rows)
-    values: dict[str, object] = {"designs": len(rows), **_winners(rows)} | ({f"tied_{SPEED}": ", ".join(alike)} if alike else {})  # fmt: skip
+    ties = {SPEED: alike, _USD: _cheap(every, rows, q)}
+    values: dict[str, object] = {"designs": len(rows), **_winners(rows)} | {
+        f"tied_{name}": ", ".join(labels) for name, labels in ties.items() if labels
+    }
     return Result(
         "compare", _inputs(models, variants, q, every[0]), values, {"designs": rows, "terms": _terms(every)},
         (*_notes(said, len(every)), *_price_notes(every, q)), _references(every, q.convention), f"{_memory(rows)}; {_fastest(every, best, alike)}", fits,
@@ -228,8 +238,22 @@ def _winners(rows: Sequence[Row]) -> Row:
     found: Row = {}
     for name, more in _BEST.items():
         able = [row for row in rows if row.get(name) is not None]
-        found[f"best_{name}"] = (max if more else min)(able, key=lambda row: row[name])["design"]
+        if able:
+            found[f"best_{name}"] = (max if more else min)(able, key=lambda row: row[name])["design"]
     return found
+
+
+def _cheap(every: Sequence[Trained], rows: Sequence[Row], q: Question) -> list[str]:
+    """Designs that cannot be told from the one with the least USD for its tokens, for the error of their steps or the range of their prices."""
+    usd = {str(row["design"]): float(row[_USD]) for row in rows if row.get(_USD) is not None}
+    hourly = price_stated(q.usd_per_hour)[0]
+    costs = {
+        one.label: unsure(one.cost, one.job.device.name, paid(one.job.device.price, hourly))
+        for one in every
+        if one.label in usd
+    }
+    least = min(usd, key=lambda name: usd[name], default="")
+    return [name for name, cost in costs.items() if name != least and tied(cost, costs[least], usd[name] / usd[least])]
 
 
 def _terms(every: Sequence[Trained]) -> list[Row]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import simcost
-from simcost.report.figures import style
+from simcost.report.figures import designs, style
 from simcost.result import Result
 
 pytest.importorskip("matplotlib")
@@ -114,9 +114,35 @@ def test_designs_are_points_with_their_intervals_best_first() -> None:
         assert [point.get_markerfacecolor() == style.PAPER for point in points] == [
             not rows[one][f"{stem}_best_or_tied"] for one in shown
         ]
-    assert [line.get_xdata()[0] for line in usd.lines] == pytest.approx(
-        sorted(row["usd_per_million_output_tokens"] for row in rows.values())
-    )
+    cheapest = sorted(rows.values(), key=lambda row: row["usd_per_million_output_tokens"])
+    drawn = {
+        of: [list(line.get_xdata()) for line in usd.lines if line.get_label() == of]
+        for of in ("estimate", "interval", "price")
+    }
+    for at, row in enumerate(cheapest):
+        money, time = row["usd_per_million_output_tokens"], row["tpot_s"]
+        assert drawn["estimate"][at] == pytest.approx([money])
+        assert drawn["interval"][at] == pytest.approx(
+            [money * row["tpot_low_s"] / time, money * row["tpot_high_s"] / time]
+        )
+        assert drawn["price"][at] == pytest.approx(
+            [row[f"usd_per_million_output_tokens_price_{end}"] for end in ("low", "high")]
+        )
+
+
+@pytest.mark.parametrize("more", [{}, {"phase": "train", "gpus": 64, "global_batch": 256}])
+def test_designs_are_filled_where_the_answer_says_tied(more: dict[str, Any]) -> None:
+    result = simcost.compare(["llama-3.1-8b"], "h200", variants=["attention=gqa:2", "attention=mha", "hw=b200"], **more)
+    names = [row["design"] for row in result.tables["designs"]]
+    for metric, judged in designs.panels(result).items():
+        stem = {"step_s": "tokens_per_s_per_gpu"}.get(metric, metric)
+        said = {result.metrics[f"best_{stem}"], *str(result.metrics.get(f"tied_{stem}", "")).split(", ")}
+        assert {one.name for one in judged if one.tied} == said & set(names), metric
+
+
+def test_what_a_figure_is_of_holds_what_was_changed_and_no_point_that_it_does_not_hold() -> None:
+    found = style.about(simcost.crossover("llama-3.1-8b", set={"model.attention": "swa:4096"}))
+    assert found == "simcost crossover: model llama-3.1-8b, hw h200, model.attention=swa:4096"
 
 
 def test_fronts_are_the_rows_of_fleets() -> None:
