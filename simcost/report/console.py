@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from simcost.provenance import kind_of
 from simcost.report import columns, curves, fleets, fronts, plans, question, refusals, step, training, turned
 from simcost.report.answer import headline, page
+from simcost.report.answer.beside import HEADLINES
 from simcost.report.cells import cell, title, with_intervals
 from simcost.report.columns import Table, text
 from simcost.result import Result, Row
@@ -68,7 +69,7 @@ _FIRST = {
     ),
     "links": ("part", "transfer", "tier", "time_s", "exposed_share", "step_share", "times", "sent_bytes", "sent_step_bytes"),
     "without effect": ("number", "why", "now"),
-    "sweep": turned.HEADLINES,
+    "sweep": HEADLINES,
     training.TABLE: (
         "rank", "virtual_stages", "memory_peak_bytes", "activation_bytes", "parameter_bytes", "gradient_bytes", "optimizer_bytes", "other_bytes", "fits",
     ),

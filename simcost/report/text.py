@@ -11,7 +11,7 @@ from typing import Any
 
 from simcost.errors import plain
 from simcost.report import identity, question
-from simcost.report.answer import grouped, headline
+from simcost.report.answer import beside, grouped, headline
 from simcost.report.cells import cell, changed, title, with_intervals
 from simcost.result import Result, Row
 from simcost.texts import number
@@ -92,13 +92,23 @@ def as_markdown(result: Result) -> str:
         parts += ["| metric | value |", "|---|---|"]
         parts += [f"| {_words(title(k))} | {_words(cell(k, v))} |" for k, v in with_intervals(values).items()] + [""]
     for name, rows in result.tables.items():
-        parts += [f"## {_words(name)}", "", *_table(rows), ""]
+        parts += [f"## {_words(name)}", "", *(_beside(name, rows) or _table(rows)), ""]
     if result.dimensions:
         parts += ["## dimensions that swaps chose", "", *_table([changed(row) for row in result.dimensions]), ""]
     for heading, lines in (("Notes", result.warnings), ("Sources", result.references)):
         if lines:
             parts += [f"## {heading}", "", *(f"- {_line(line)}" for line in lines), ""]
     return "\n".join(parts)
+
+
+def _beside(name: str, rows: Sequence[Row]) -> list[str]:
+    """Designs beside each other, a number a line; nothing for other tables."""
+    found = beside.designs(name, [with_intervals(row) for row in rows], True)
+    if found is None:
+        return []
+    heads, numbers = found
+    lines = ["| | " + " | ".join(map(_words, heads)) + " |", "|---|" + "---:|" * len(heads)]
+    return lines + [f"| {_words(title(n))} | {' | '.join(map(_words, cells))} |" for n, cells in numbers.items()]
 
 
 def _table(rows: Sequence[Row]) -> list[str]:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from rich import box
 from rich.console import RenderableType
 
-from simcost import metrics
+from simcost.report.answer.beside import decides, head
 from simcost.report.cells import cell, title
 from simcost.report.columns import Table, body, folded, text
-from simcost.result import SHORT, Row
+from simcost.result import Row
 
 _LEAST = 12  # characters of a column
 
@@ -18,21 +18,22 @@ _LEAST = 12  # characters of a column
 def turned(name: str, rows: Sequence[Row], names: Sequence[str], width: int, details: bool) -> list[RenderableType]:
     """One column a row of the table. Without `details` numbers that seldom decide are left out, with a word."""
     asked = [n for n in names[1:] if any(row.get(n) is not None for row in rows)]
-    shown = asked if details else [n for n in asked if _decides(name, n, rows)]
+    shown = asked if details else [n for n in asked if decides(name, n, rows)]
     label = max(len(title(n)) for n in (*shown, "")) + 3
-    heads = _heads([_head(name, names[0], row) for row in rows], shown, rows, width - label)
+    heads = _heads([head(name, names[0], row) for row in rows], shown, rows, width - label)
     found: list[RenderableType] = []
+    widest = max(width - label - 3, _LEAST)  # of a cell: words that are longer take several lines
     start = 0
     for count in _counts(_sizes(heads, shown, rows), width - label):
         part = rows[start : start + count]
         heading = name if start == 0 else f"{name} (continued)"
         table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
         table.add_column("", style="cyan", no_wrap=True, min_width=label - 3)
-        for head in heads[start : start + count]:
-            table.add_column(head, justify="right", header_style="bold", no_wrap=True)
+        for over in heads[start : start + count]:
+            table.add_column(over, justify="right", header_style="bold", no_wrap=True)
         for n in shown:
             if any(row.get(n) is not None for row in part):  # points that cannot run have next to nothing
-                table.add_row(title(n), *(cell(n, row.get(n)) for row in part))
+                table.add_row(title(n), *(folded(cell(n, row.get(n)), widest) for row in part))
         found.append(table)
         start += count
     if len(shown) < len(asked):
@@ -54,7 +55,7 @@ def _sizes(heads: Sequence[str], names: Sequence[str], rows: Sequence[Row]) -> l
 
 
 def _cells(row: Row, names: Sequence[str]) -> int:
-    """Width of the widest cell of a column. [characters]"""
+    """Width of the widest cell of a column, in one line. [characters]"""
     return max((body(n, [row]) for n in names), default=0)
 
 
@@ -67,29 +68,3 @@ def _counts(sizes: Sequence[int], room: int) -> Iterator[int]:
             count = used = 0
         count, used = count + 1, used + size
     yield count
-
-
-def _decides(name: str, n: str, rows: Sequence[Row]) -> bool:
-    """Whether a number of designs or of a sweep stands on the page without --details: what was varied, whether it fits, the headlines and
-    their intervals; of designs all but what their times rest on, and memory that none is short of."""
-    if name == "designs":
-        return not (n.startswith("share_") or (n == SHORT and not any(row.get(n) for row in rows)))
-    if name != "sweep":
-        return True
-    names = list(rows[0])
-    axes = names[: names.index("feasible")] if "feasible" in names else []
-    return n in (*axes, "feasible", "fits", *HEADLINES)
-
-
-def _beside(name: str) -> tuple[str, ...]:
-    """A headline and, of a time, its interval."""
-    return (name, f"{name.removesuffix('_s')}_low_s") if name in ("tpot_s", "ttft_s") else (name,)
-
-
-_LAST = "speed_of_light_s"  # a bound, not an answer
-HEADLINES = (*(n for name in metrics.headlines() if name != _LAST for n in _beside(name)), _LAST)
-
-
-def _head(name: str, first: str, row: Row) -> str:
-    shown = cell(first, row.get(first))
-    return f"{first}={shown}" if name == "sweep" else shown

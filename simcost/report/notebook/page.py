@@ -16,7 +16,7 @@ from simcost.errors import plain
 from simcost.metrics import groups
 from simcost.provenance import kind_of
 from simcost.report import question
-from simcost.report.answer import headline
+from simcost.report.answer import beside, headline
 from simcost.report.cells import cell, title, with_intervals
 from simcost.result import TERMS, Result, Row
 
@@ -81,6 +81,11 @@ def _of_interval(name: str) -> str:
 def _table(name: str, rows: Sequence[Row]) -> Iterator[str]:
     """The first rows and columns; columns of formulas and sources are left to the frame."""
     shown = [with_intervals(row) for row in rows[:MOST_ROWS]]
+    if (sideways := beside.designs(name, shown, False)) is not None:
+        yield from _beside(*sideways)
+        if len(rows) > len(shown):
+            yield f"<div>{_rows(len(rows) - len(shown))} more: <code>.frame({_words(repr(name))})</code></div>"
+        return
     every = list(dict.fromkeys(key for row in shown for key in row))
     fit = [key for key in every if all(len(cell(key, row.get(key))) <= _LONG for row in shown)]
     kept = fit[:MOST_COLUMNS]
@@ -96,6 +101,15 @@ def _table(name: str, rows: Sequence[Row]) -> Iterator[str]:
     more += [f"{len(every) - len(kept)} columns"] if len(every) > len(kept) else []
     if more:
         yield f"<div>{' and '.join(more)} more: <code>.frame({_words(repr(name))})</code></div>"
+
+
+def _beside(heads: Sequence[str], numbers: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Designs beside each other, a number a line."""
+    yield "<table><tr><th></th>" + "".join(f'<th style="{_RIGHT}">{_words(head)}</th>' for head in heads) + "</tr>"
+    for n, cells in numbers.items():
+        row = "".join(f'<td style="{_RIGHT}">{_words(each)}</td>' for each in cells)
+        yield f'<tr><td style="{_LEFT}" title="{_words(n)}">{_words(title(n))}</td>{row}</tr>'
+    yield "</table>"
 
 
 def _folded(heading: str, inside: Iterator[str] | Sequence[str], opened: bool = False) -> Iterator[str]:

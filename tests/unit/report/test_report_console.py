@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+import simcost
 from simcost.provenance import Kind, Note
-from simcost.report.text import as_console
+from simcost.report.text import as_console, as_markdown
 from simcost.result import Result
 
 ASKED = {"model": "toy", "hw": "h200"}
@@ -284,3 +285,32 @@ def test_a_crossover_draws_shares_as_bars() -> None:
     lines = page("crossover", tables={"prefill FLOPs by length": rows})
     assert "    1,024 " + "█" * 10 + "░" * 30 + " 25%" in lines
     assert "   65,536 " + "█" * 40 + " 100%" in lines
+
+
+def test_a_cell_that_is_longer_than_the_page_stands_on_several_lines() -> None:
+    found = simcost.explain("llama-3.1-8b", "h100", phase="prefill", isl=32768, op="core")
+    lines = as_console(found, 80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.endswith(" h_kv=8 d_qk=128 d_v=128") for line in lines)
+    assert any(line.strip() == "causal bf16" for line in lines)
+
+
+def test_the_metric_that_ranks_training_plans_stays_on_a_narrow_page() -> None:
+    found = simcost.plans("llama-3.1-8b", ["h100"], gpus=8, phase="train", global_batch=32)
+    head = next(line for line in as_console(found, 80).splitlines() if line.split()[:2] == ["tp", "pp"])
+    assert head.split()[:6] == [
+        "tp",
+        "pp",
+        "dp",
+        "GPU",
+        "best",
+        "behind",
+    ]  # of tokens/s per GPU, versus best, probability behind
+
+
+def test_designs_stand_beside_each_other_in_files_and_notebooks() -> None:
+    found = simcost.compare(["llama-3.1-8b", "qwen3-8b"], "h200")
+    assert "| | llama-3.1-8b | qwen3-8b |" in as_markdown(found)
+    shown = found._repr_html_()
+    assert "TPOT low–high (90 %)" in shown
+    assert shown.index(">TPOT<") < shown.index("memory used per GPU")
