@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
+from inspect import signature
 from typing import Any, ParamSpec, SupportsIndex
 
 import numpy as np
@@ -16,20 +17,45 @@ from simcost.query import Query, make
 from simcost.result import Result
 
 Sets = Mapping[str, Any]
-Axes = Mapping[str, Sequence[Any]]
+Axes = Mapping[str, Sequence[Any] | str]  # a text as --vary writes it: "1,8", "1..64:x2"
 Model = str | Mapping[str, Any]  # a name, or a config.json as a mapping
 Count = SupportsIndex | str  # a whole number, of Python or NumPy, or text: "64k" tokens are 65,536
 P = ParamSpec("P")
 
 
 def unboxes(question: Callable[P, Result]) -> Callable[P, Result]:
-    """NumPy's numbers are as good as Python's: what is inside compares, hashes and prints the latter."""
+    """NumPy's numbers are as good as Python's: what is inside compares, hashes and prints the latter. A function that takes `set` also takes the sizes of
+    the plan by name, as commands do: tp=8 is set={"plan.tp": 8}."""
+    own = signature(question).parameters
+    sizes = [name for name in settings.SIZES if name not in own] if "set" in own else []
 
     @wraps(question)
     def asked(*stated: P.args, **named: P.kwargs) -> Result:
-        return question(*unboxed(stated), **unboxed(named))
+        given: dict[str, Any] = unboxed(named)
+        plan = {name: given.pop(name) for name in sizes if name in given}
+        if plan:
+            given["set"] = _with_sizes(given.get("set"), plan)
+        return question(*unboxed(stated), **given)
 
     return asked
+
+
+def _with_sizes(given: Sets | None, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """`set` with sizes of the plan. Raises SpecError for one that is said twice."""
+    found = _table("set", given, "{'plan.tp': 8}")
+    known = {grammar.full(path) for path in found}
+    for name, value in plan.items():
+        if value is None:
+            continue
+        if f"plan.{name}" in known:
+            raise SpecError(f"'plan.{name}' is given twice: {name}={value!r}, and in set")
+        found[f"plan.{name}"] = value
+    return found
+
+
+def listed(given: Any) -> list[Any]:
+    """One model or variant, or several: a text or a mapping is one."""
+    return [given] if isinstance(given, (str, Mapping)) else list(given)
 
 
 def sets_of(given: Sets | None, engine: str | None = None) -> dict[str, Any]:
@@ -154,8 +180,13 @@ def axes_of(vary: Axes | None) -> dict[str, list[Any]]:
     axes: dict[str, list[Any]] = {}
     for path, values in _table("vary", vary, "{'batch': [1, 8]}").items():
         grammar.split(path)
-        if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
-            raise SpecError(f"'{path}' must be varied over a list of values, not {values!r}")
+        if isinstance(values, str):  # as --vary writes them
+            axes[path] = grammar.axes([f"{path}={values}"])[grammar.full(path)]
+            continue
+        if isinstance(values, (bytes, Mapping)) or not isinstance(values, Iterable):
+            raise SpecError(
+                f"'{path}' must be varied over a list of values, or a text such as '1..64:x2', not {values!r}"
+            )
         axes[path] = values.tolist() if isinstance(values, np.ndarray) else list(values)
         if not axes[path]:
             raise SpecError(f"'{path}' is varied over an empty list: give at least one value")

@@ -15,6 +15,7 @@ from simcost.api.arguments import (
     cluster,
     decode_query,
     either,
+    listed,
     prefill_query,
     sets_of,
     step_query,
@@ -64,7 +65,7 @@ _OF_IMAGES = tuple(("phase", key) for key in ("images", "image_height", "image_w
 
 @unboxes
 def compare(
-    models: Sequence[Model],
+    models: Model | Sequence[Model],
     hw: str,
     batch: Count | None = None,
     context: Count | None = None,
@@ -75,7 +76,7 @@ def compare(
     nodes: Count | None = None,
     prefill_batch: Count | None = None,
     engine: str | None = None,
-    variants: Sequence[str | Mapping[str, Any]] = (),
+    variants: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] = (),
     phase: str | None = None,
     micro_batch: Count | None = None,
     global_batch: Count | None = None,
@@ -84,7 +85,7 @@ def compare(
     flops_convention: str | None = None,
     images: Count | None = None,
 ) -> Result:
-    """Designs side by side, then the terms that differ, largest first: of a decode and a prefill step, or with `phase`="train" of a training step of
+    """Designs side by side, then the terms that differ, largest first; `models` and `variants` are one or several: of a decode and a prefill step, or with `phase`="train" of a training step of
     `micro_batch`, `global_batch`, `seq` and `stack` as `train` takes them. `variants`: of the first model, each a text such as
     "attention=gqa:8,ffn=dense" or a mapping; hw=..., engine=... and plan.tp=... say where it runs, model=... whose variant it is. `prefill_batch`:
     prompts at a time; default: one a replica of the attention and copy of the model. `images`: of each prompt, whose tokens are part of isl; a design without a tower that is
@@ -92,6 +93,7 @@ def compare(
     from simcost.scenarios import compare as scenario
     from simcost.scenarios.variants import parsed
 
+    models, variants = listed(models), listed(variants)
     several = nodes is not None and any("hw" in parsed(one) for one in variants)
     sets = cluster(None if several else hw, sets_of(set, engine), gpus, nodes)
     serving = {"batch": batch, "context": context, "isl": isl, "prefill-batch": prefill_batch, "images": images}
@@ -102,7 +104,7 @@ def compare(
 
         counts = {"micro_batch": micro_batch, "global_batch": global_batch, "seq": seq}
         asked = side_by_side.Question(hw, counts, sets, stack, price, flops_convention or "reference")
-        return side_by_side.result([zoo.spelled(name) for name in models], list(variants), asked)
+        return side_by_side.result([zoo.spelled(name) for name in models], variants, asked)
     prompts = None if prefill_batch is None else settings.count("--prefill-batch", grammar.read("batch", prefill_batch))
     prompt = {"batch": prompts, "isl": either(isl, DEFAULTS["isl"]), "past": 0}
     both = {path: value for path, value in sets.items() if grammar.split(path) == ("phase", "routing")}
@@ -118,7 +120,7 @@ def compare(
     question = decode_query(first, hw, batch, context, sets, None, price)
     return scenario.result(
         [zoo.spelled(name) for name in models],
-        list(variants),
+        variants,
         question,
         make(first, hw, False, prompt, only, {}, price),
     )

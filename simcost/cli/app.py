@@ -316,13 +316,17 @@ asking.runs[:] = [_question]
 
 
 def _hinted(message: str) -> str:
-    """What the parser says of a word that belongs to no option, with what was probably meant."""
-    stray = message.startswith("Got unexpected extra argument")
-    return (
-        f"{message}: write a name after its option, as in --model NAME, and put a value that has spaces in quotes"
-        if stray
-        else message
-    )
+    """What the parser says of a word that belongs to no option, or of an option that the command lacks, with what was probably meant."""
+    if message.startswith("Got unexpected extra argument"):
+        return f"{message}: write a name after its option, as in --model NAME, and put a value that has spaces in quotes"
+    start, option = message.partition(": ")[::2]
+    option = option.partition(" ")[0].rstrip(".")
+    if start != "No such option":
+        return message
+    from simcost.cli.help.owners import owners  # of lines that failed alone
+
+    homes = owners(app, option)
+    return f"{start}: {option} (it is an option of {', '.join(homes)})" if homes else message
 
 
 def _fail(message: str, code: int = 2) -> int:

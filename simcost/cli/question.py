@@ -19,8 +19,8 @@ from simcost import settings
 from simcost.cli.output import noting
 from simcost.cli.pictures.pictured import Pictured
 from simcost.errors import SpecError
+from simcost.settings import SIZES
 
-SIZES = ("tp", "pp", "ep", "dp", "cp", "etp", "dp_attention")
 _FILE, _ISO, _LLAMA = "plan", "iso", "assume_llama"
 _SWAPS = ("attention", "ffn")
 _STEP = tuple(settings.of("phase"))

@@ -35,6 +35,7 @@ from simcost.settings.device import HW as HW
 from simcost.settings.model import MODEL as MODEL
 from simcost.settings.model import SWAPS as SWAPS
 from simcost.settings.plan import PLAN as PLAN
+from simcost.settings.plan import SIZES as SIZES
 from simcost.settings.plan import TRAINING as TRAINING
 from simcost.settings.steps import ENGINE as ENGINE
 from simcost.settings.steps import PHASE as PHASE

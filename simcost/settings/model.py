@@ -201,7 +201,7 @@ MODEL = (
 
 # Of the model, beside its config: swaps and what they hold equal (`model/swaps.py`).
 SWAPS = (
-    Setting("model", "attention", NAME, "a swap: every layer gets mha, gqa:8, mqa, mla, mla:512, mfa, mfa:2048 or swa:4096; what it chooses is printed", "the config's"),
+    Setting("model", "attention", NAME, "a swap: every layer gets mha, gqa:8, mqa, mla, mla:512, mfa, mfa:2048, swa:4096, dsa, gdn, kda, mamba2, mamba or lightning, or a pattern of layers such as hybrid:3xgdn+1xgqa; what it chooses is printed", "the config's"),
     Setting("model", "ffn", NAME, "a swap: every layer gets dense, or moe:E/k/shared/width, as in moe:256/8/1/2048", "the config's"),
     Setting("model", "iso", NAME, "what a swap holds equal, by one width: params, active, flops, or loss:1T (by scaling laws, on so many training tokens), by the width of the FFN or of experts; kv by KV heads or the rank of a latent", "active where the FFN's width is open"),
 )  # fmt: skip

@@ -12,6 +12,8 @@ def _plan(key: str, kind: str, meaning: str, default: str = "", **more: Any) -> 
 
 
 _MEGATRON, _VLLM = "Megatron Core, parallel_state.py", "vLLM, engine arguments"
+SIZES = ("tp", "pp", "ep", "dp", "cp", "etp", "dp_attention")  # that have an option, and a keyword, of their own
+
 PLAN = (
     _plan("tp", COUNT, "tensor parallelism: heads and widths are cut over so many devices", "1", aliases=("tensor_parallel_size", "tp_size"), source=_MEGATRON),
     _plan("cp", COUNT, "context parallelism: tokens of a sequence are cut over so many", "1", aliases=("context_parallel_size", "cp_size"), source=_MEGATRON),

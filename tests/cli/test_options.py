@@ -152,3 +152,10 @@ def test_help_loads_no_numpy() -> None:
     probe = "import sys; from simcost.cli.app import run; run(['--help']); sys.stderr.write(str({'numpy', 'rich', 'torch'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert found.stderr == "set()"
+
+
+def test_an_option_of_another_command_names_its_home(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plans", "--tokens", "10T"]) == 2
+    assert capsys.readouterr().err == "simcost: No such option: --tokens (it is an option of train, distill, loss)\n"
+    assert run(["decode", "--modle", "x"]) == 2
+    assert "(Possible options: --model" in capsys.readouterr().err

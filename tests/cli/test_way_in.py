@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from simcost.cli.app import run
-from simcost.cli.question import SIZES
+from simcost.settings import SIZES
 
 LLAMA = ["--model", "llama-3.1-70b", "--hw", "h200"]
 DECODE = ["decode", *LLAMA]

@@ -46,7 +46,7 @@ def test_settings_of_another_type_are_one_line(sets: Any) -> None:
 
 @pytest.mark.parametrize(("vary", "said"), [
     ("batch=1,8", "vary must map paths"), ({"batch": 8}, "'batch' must be varied over a list"),
-    ({"batch": "1,8"}, "'batch' must be varied over a list"), ({"batch": {"a": 1}}, "must be varied over a list"),
+    ({"batch": "1,,8"}, "an empty value between commas"), ({"batch": {"a": 1}}, "must be varied over a list"),
     ({"batch": []}, "varied over an empty list"), ({3: [1]}, "vary must map paths"),
 ])  # fmt: skip
 def test_axes_of_another_type_are_one_line(vary: Any, said: str) -> None:
@@ -57,6 +57,27 @@ def test_axes_of_another_type_are_one_line(vary: Any, said: str) -> None:
 def test_axes_are_any_list_of_numbers() -> None:
     rows = [simcost.decode(*ASK, vary={"batch": v}).rows for v in ([1, 2], (1, 2), range(1, 3), np.arange(1, 3))]
     assert all(row == rows[0] for row in rows)
+
+
+def test_axes_are_texts_as_the_command_line_writes_them() -> None:
+    assert [row["batch"] for row in simcost.decode(*ASK, vary={"batch": "1..8:x2,64"}).rows] == [1, 2, 4, 8, 64]
+    assert [row["hw"] for row in simcost.decode("llama-3.1-8b", vary={"hw": "h100,h200"}).rows] == ["h100", "h200"]
+
+
+def test_sizes_of_the_plan_are_keywords() -> None:
+    asked = simcost.decode(*ASK, set={"plan.tp": 2})
+    assert simcost.decode(*ASK, tp=2).metrics == asked.metrics  # type: ignore[call-arg]
+    both = simcost.train(*ASK, gpus=8, tp=2, pp=2, levers=False)  # type: ignore[call-arg]
+    assert both.inputs["plan"]["tp"] == both.inputs["plan"]["pp"] == 2
+    with pytest.raises(SpecError, match=r"'plan.tp' is given twice: tp=4, and in set"):
+        simcost.decode(*ASK, set={"plan.tp": 2}, tp=4)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'tpp'"):
+        simcost.decode(*ASK, tpp=4)  # type: ignore[call-arg]
+
+
+def test_one_model_and_one_variant_need_no_list() -> None:
+    found = simcost.compare("llama-3.1-8b", "h200", variants="attention=mla")
+    assert [row["design"] for row in found.rows if row.get("tpot_s")] == ["llama-3.1-8b", "attention=mla"]
 
 
 def test_an_engine_is_a_keyword_of_its_own() -> None:
