@@ -67,6 +67,10 @@ def find(name: str) -> Path:
         return folder("hwprofiles") / known / "profile.toml"
     if is_file(path):
         return path
+    if "," in name:
+        raise SpecError(
+            f"--hw {name}: one device here; several stand side by side with --vary hw={name}, in `plans`, and in `compare` as --variant hw=..."
+        )
     raise SpecError(
         f"unknown hardware '{name}' (neither a name of 'simcost list hardware' nor a profile.toml){_near(name.lower())}"
     )

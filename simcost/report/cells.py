@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from typing import Any
 
 from simcost import metrics
@@ -80,6 +81,8 @@ def span(low: float | None, high: float | None) -> str:
 
 
 _TITLES = {
+    "points_feasible": "points that can run",
+    "plans_feasible": "plans that can run and fit",
     "peak_inflight_to_w": "peak inflight to W",
     # of an exchange the busiest rank's share counts, which is what it receives
     "sent_bytes": "busiest rank's bytes",
@@ -126,18 +129,29 @@ def _spelled(name: str, words: str) -> str:
     return spelling.spelled(words)
 
 
-_LONG = 40  # characters of a value of a config
+_LONG = 48  # characters of a value of a config
 
 
 def changed(row: Row) -> Row:
-    """A row of `Result.dimensions` for people: a list of one word by how often it stands, "-" for a key that is absent."""
+    """A row of `Result.dimensions` for people: a list by the pattern that it repeats, "-" for a key that is absent."""
     return {**row, **{name: _value(row[name]) for name in ("before", "after")}}
+
+
+def _repeated(values: list[Any]) -> str:
+    """A list by its shortest pattern: "60 x a", "15 x (3 x a, b)"."""
+    size = len(values)
+    period = next(n for n in range(1, size + 1) if size % n == 0 and values == values[:n] * (size // n))
+    runs = [(each, len(list(same))) for each, same in groupby(values[:period])]
+    pattern = ", ".join(f"{count} x {each}" if count > 1 else str(each) for each, count in runs)
+    if period == size:
+        return pattern
+    return f"{size // period} x {pattern if period == 1 else f'({pattern})'}"
 
 
 def _value(value: Any) -> str:
     if value is None:
         return "-"
-    if isinstance(value, list) and len(value) > 1 and all(each == value[0] for each in value):
-        return f"{len(value)} x {value[0]}"
+    if isinstance(value, list) and len(value) > 1:
+        value = _repeated(value)
     text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
     return text if len(text) <= _LONG else f"{text[: _LONG - 3]}..."

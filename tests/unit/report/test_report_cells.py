@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simcost.report.cells import cell, span, title, with_intervals
+from simcost.report.cells import cell, changed, span, title, with_intervals
 
 
 @pytest.mark.parametrize(("name", "value", "shown"), [
@@ -69,3 +69,20 @@ def test_an_interval_is_one_cell_in_the_place_of_its_lower_end() -> None:
 ])  # fmt: skip
 def test_rows_without_both_ends_stay_as_they_are(row: dict[str, Any]) -> None:
     assert with_intervals(row) == row
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (["a"] * 60, "60 x a"),
+        (["a", "a", "a", "b"] * 15, "15 x (3 x a, b)"),
+        (["a", "b", "b"], "a, 2 x b"),
+        ([1, 2, 3], "1, 2, 3"),
+    ],
+)
+def test_a_list_is_said_by_the_pattern_that_it_repeats(values: list[Any], said: str) -> None:
+    assert changed({"key": "layer_types", "before": None, "after": values}) == {
+        "key": "layer_types",
+        "before": "-",
+        "after": said,
+    }
