@@ -29,7 +29,7 @@ def serve(
     "host:512GB" for each GPU) or dropped ("recompute"); `drafts`: tokens proposed per step, by the design's MTP module
     or by `draft_model`, each accepted with probability `acceptance`. `prefill_pool`,
     `decode_pool`: instances of each phase ("4:tp=8,ep=8"), None: every instance does both. `events`: also percentiles of a run request by
-    request, of `requests` (10 per user; 1,000 per replica of an open loop) drawn by `seed` (several, or "1..16": a run each, and means of them), whose first part `warmup` (0.1) is left out. Raises SpecError
+    request, of `requests` (10 per user; of an open loop 20 for each in flight, at least 1,000 per replica) drawn by `seed` (several, or "1..16": a run each, and means of them), whose first part `warmup` (0.1) is left out. Raises SpecError
     for what cannot be, Infeasible for a plan that breaks a rule."""
     from simcost.scenarios.serve.result import result
 

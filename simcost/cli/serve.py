@@ -26,7 +26,7 @@ def serve(
     prefill_pool: Annotated[str | None, typer.Option("--prefill-pool", metavar="<n:sizes>", help="Disaggregated: instances that prefill, 4:tp=8,ep=8.")] = None,
     decode_pool: Annotated[str | None, typer.Option("--decode-pool", metavar="<n:sizes>", help="Disaggregated: instances that decode, 2:dp_attention=16,ep=16.")] = None,
     events: Annotated[bool, typer.Option("--events", help="Also request by request: P50, P90 and P99, with bursts and finite runs.")] = False,
-    requests: Annotated[str | None, typer.Option("--requests", metavar="<count>", help="--events: requests in all; default 10 per user, 1,000 per replica at a rate.")] = None,
+    requests: Annotated[str | None, typer.Option("--requests", metavar="<count>", help="--events: requests in all; default 10 per user; at a rate 20 for each in flight, at least 1,000 per replica.")] = None,
     seed: Annotated[str | None, typer.Option("--seed", metavar="<seeds>", help="--events: seed of the random draws; default 1. Several (1,2,3 or 1..16) are one run each, and the figures are their means.")] = None,
     warmup: Annotated[float | None, typer.Option("--warmup", help="--events: share of the requests left out at the start; default 0.1.")] = None,
     emit_for: Annotated[str | None, typer.Option("--emit", metavar="<engine>", help="Print the launch command of the plan instead: vllm, sglang, trtllm.", autocompletion=o.starting(("vllm", "sglang", "trtllm")))] = None,

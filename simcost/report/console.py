@@ -83,7 +83,6 @@ _FIRST = {
         "training_gpu_hours", "handed_bytes_per_token", "stored_bytes", "storage_usd", "network_bytes",
     ),
     **dict.fromkeys(fleets.BUDGETS, fleets.OF_BUDGETS),
-    fleets.LOADS: fleets.OF_LOADS,
 }  # fmt: skip
 _IN_DETAILS = (
     ("explain", "tables"),
@@ -294,7 +293,8 @@ def _ordered(name: str, rows: Sequence[Row]) -> list[str]:
     """Columns in the order of their worth to a reader: what does not fit goes from the end."""
     hidden = _HIDDEN.get(name, ())
     names = [n for n in dict.fromkeys(key for row in rows for key in row) if n not in hidden and n != "reason"]
-    first = [n for n in _FIRST.get(name, ()) if n in names]
+    leading = fleets.of_loads(rows) if name == fleets.LOADS else _FIRST.get(name, ())
+    first = [n for n in leading if n in names]
     if name == "sweep":
         axes = names[: names.index("feasible")]
         first = [*axes, "feasible", "fits", *(n for n in first if n not in (*axes, "fits"))]

@@ -23,6 +23,10 @@ OF_LOADS = (
     "concurrency", "rate_per_s", "ttft_s", "ttft_low_s", "tpot_s", "tpot_low_s", "output_tokens_per_s", "output_tokens_per_s_per_gpu", "utilisation", "limit",
     "output_tokens_per_s_per_user", "kv_used_fraction", "usd_per_million_output_tokens", "usd_per_million_input_tokens", "queueing_s",
 )  # fmt: skip
+# Of a run request by request percentiles are what was asked for.
+OF_EVENTS = (
+    "concurrency", "rate_per_s", "ttft_s", "ttft_p90_s", "ttft_p99_s", "tpot_s", "tpot_p90_s", "tpot_p99_s", "output_tokens_per_s", "output_tokens_per_s_per_gpu", "utilisation", "limit", "itl_p99_s",
+)  # fmt: skip
 BUDGETS = ("answers", "larger model")  # of think
 OF_BUDGETS = (
     "budget", "level", "tokens_per_query", "latency_s", "usd_per_query", "accuracy", "usd_per_solved_query", "cut_fraction", "latency_p95_s", "tokens_per_query_p95", "usd_per_query_p95",
@@ -98,6 +102,11 @@ def loads(rows: Sequence[Row]) -> list[Row]:
         {**dict(sorted(row.items(), key=lambda pair: pair[0].endswith(_PERCENTILES))), "limit": _limit(row["limit"])}
         for row in rows
     ]
+
+
+def of_loads(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Columns of the table of loads that come first."""
+    return OF_EVENTS if any("ttft_p90_s" in row for row in rows) else OF_LOADS
 
 
 def _limit(limit: str) -> str:

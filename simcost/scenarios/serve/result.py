@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from simcost.cost.price import with_range
 from simcost.errors import Infeasible, SpecError
 from simcost.estimate import step as steps
 from simcost.hardware.engine_serving import ServingTerms
-from simcost.num import Num
+from simcost.num import Array, Num
 from simcost.plan import Phase
 from simcost.pool import Piece, elsewhere, mapped
 from simcost.provenance import Kind, Note
@@ -55,7 +56,7 @@ def result(q: Asked) -> Result:
     rows = [_row(q, columns, words, i) for i in range(len(q.loads))]
     tables: dict[str, list[Row]] = {} if one else {"loads": rows}
     if q.events is not None:
-        runs = _runs(q, r)
+        runs = _runs(q, r, np.broadcast_to(np.asarray(columns["running"], np.float64), (len(q.loads),)))
         for row, of_load in zip(rows, runs, strict=True):
             row |= simulated.columns(simulated.mean(of_load), q.emitted)
         if one:
@@ -77,26 +78,27 @@ def result(q: Asked) -> Result:
     )  # fmt: skip
 
 
-def _runs(q: Asked, r: Replica) -> list[list[Summary]]:
-    """Figures of every load, a run a seed."""
+def _runs(q: Asked, r: Replica, running: Array) -> list[list[Summary]]:
+    """Figures of every load, a run a seed. running: requests in flight at each load [loads]."""
     assert q.events is not None
-    seeds = q.events.seeds
-    _check(q, r)
+    seeds, requests = q.events.seeds, q.events.requests
+    every = [simulated.lasting(r, float(n)) if requests is None and q.open else requests for n in running]
+    _check(q, r, every)
     pieces = [
-        Piece((q, r, load, seed), f"{_load(q, i)}, seed {seed}", load)
-        for i, load in enumerate(q.loads)
+        Piece((q, r, load, each, seed), f"{_load(q, i)}, seed {seed}", load)
+        for i, (load, each) in enumerate(zip(q.loads, every, strict=True))
         for seed in seeds
     ]
     found = mapped(_simulated, pieces)
     return [found[i : i + len(seeds)] for i in range(0, len(found), len(seeds))]
 
 
-def _check(q: Asked, r: Replica) -> None:
+def _check(q: Asked, r: Replica, requests: Sequence[int | None]) -> None:
     """Raises SpecError for more runs than one process does in a quarter of a minute; workers of a cluster may have more."""
     assert q.events is not None
     if not q.events.more or elsewhere:
         return
-    each = [simulated.requests_of(r, *_users_and_rate(q, load), q.events.requests) for load in q.loads]
+    each = [simulated.requests_of(r, *_users_and_rate(q, load), n) for load, n in zip(q.loads, requests, strict=True)]
     count = sum(each) * len(q.events.seeds)
     if count > simulated.MOST:
         raise SpecError(
@@ -108,12 +110,12 @@ def _users_and_rate(q: Asked, load: float) -> tuple[float | None, float | None]:
     return (None, load) if q.open else (load, None)
 
 
-def _simulated(q: Asked, r: Replica, load: float, seed: int) -> Summary:
+def _simulated(q: Asked, r: Replica, load: float, requests: int | None, seed: int) -> Summary:
     """Figures of a run at one load, its start left out."""
     assert q.events is not None
     users, rate = _users_and_rate(q, load)
     t = q.traffic
-    trace = simulated.run(r, q.isl, q.osl, users, rate, q.events.requests, seed, float(t.hit), q.emitted, t.host)
+    trace = simulated.run(r, q.isl, q.osl, users, rate, requests, seed, float(t.hit), q.emitted, t.host)
     return summary(trace, int(q.events.warmup * len(trace.isl)))
 
 

@@ -23,7 +23,8 @@ from simcost.serving.summary import Spread, Summary
 from simcost.serving.trace import Trace
 
 WAVES = 10  # requests of each user of a closed loop, where nobody says how many: what public benchmarks send
-LEAST, MOST = 1_000, 400_000  # requests of a run of an open loop, and of any: a quarter of a minute
+LEAST, MOST = 1_000, 400_000  # requests of one replica in an open loop, and in any: a quarter of a minute
+STEADY = 20  # requests of an open loop for each that is in flight: a tenth, the warm-up, is two lives of a request
 FIGURES = ("ttft", "tpot", "itl", "e2e", "queueing")
 SHARES = ("p50", "p90", "p99")
 
@@ -55,6 +56,13 @@ def requests_of(r: Replica, users: float | None, rate: float | None, requests: i
     if count > MOST:
         raise SpecError(f"{count:,} requests of one replica: at most {MOST:,} (--requests)")
     return count
+
+
+def lasting(r: Replica, running: float) -> int:
+    """Requests of the whole fleet, where nobody says how many, for an open loop with so many requests in flight: in a
+    shorter run most are answered before the load has grown to what it stays at."""
+    most = MOST * _replicas(r)
+    return round(min(max(LEAST * _replicas(r), STEADY * running if running < most else most), most))
 
 
 def _replicas(r: Replica) -> float:
