@@ -154,7 +154,7 @@ def memory(axis: Any, chart: Chart, last: float, legend: bool = True) -> None:
     one = chart.memory[fullest]
     times, totals = _steps(one, last)
     state, floor = one.state / _GIB, (one.state + one.other) / _GIB
-    axis.fill_between(times, 0.0, state, color="#b8b8b8", linewidth=0.0, label=f"rank {fullest}, the fullest: weights, gradients, optimizer")  # fmt: skip
+    axis.fill_between(times, 0.0, state, color="#b8b8b8", linewidth=0.0, label=f"rank {fullest} (fullest): model states")  # fmt: skip
     axis.fill_between(times, state, floor, color="#dcdcdc", linewidth=0.0, label="buffers, temporaries, slack, runtime")
     axis.fill_between(times, floor, totals, step="post", color=COLOURS["F"], alpha=0.45, linewidth=0.0, label="activations")  # fmt: skip
     axis.plot(times, totals, color=_INK, linewidth=1.2, drawstyle="steps-post", zorder=2.6)

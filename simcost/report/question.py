@@ -92,7 +92,9 @@ def _name(model: Any) -> str:
 
 
 def _devices(result: Result) -> str:
-    plan, count = result.inputs.get("plan", {}), result.inputs.get("gpus") or result.metrics.get("gpus")
+    plan, count = result.inputs.get("plan", {}), result.inputs.get("gpus")
+    if count is None and not isinstance(result.inputs.get("hw"), list):  # else it is the number of the best alone
+        count = result.metrics.get("gpus")
     sizes = [plan.get(name) for name in _DEVICES]
     if count is None and plan and None not in sizes:
         count = 1

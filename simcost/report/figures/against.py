@@ -16,6 +16,7 @@ from simcost.report.figures.style import (  # fmt: skip
     PAPER,
     SERIES,
     Style,
+    beside,
     canvas,
     headed,
     key,
@@ -99,7 +100,7 @@ def draw(result: Result, look: Style) -> Any:
     """A figure of matplotlib. Drawn values are those of `panels`."""
     found = panels(result)
     groups = list(dict.fromkeys(pair.group for panel in found for pair in panel.pairs))
-    columns = 3 if look.slide else 1
+    columns = beside(groups, look)
     apart = any(pair.apart for panel in found for pair in panel.pairs)
     lines = -(-(min(len(groups), _SERIES) + 1 + (len(groups) > _SERIES)) // columns)
     with settings(look):

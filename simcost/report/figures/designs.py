@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from simcost.report.cells import title
 from simcost.report.figures.points import axes, better, ends, labels, numeric, plan, rows, timed
 from simcost.report.figures.scales import scale
-from simcost.report.figures.style import BLUE, FAINT, PAPER, Style, canvas, headed, settings, short, tip
+from simcost.report.figures.style import BLUE, FAINT, PAPER, Style, canvas, headed, settings, tip, wrapped
 from simcost.result import Result, Row
 
 NAME = "designs"
@@ -55,7 +55,8 @@ def panels(result: Result) -> dict[str, list[Judged]]:
     for metric, names, table in _asked(result):
         both = [(name, row) for name, row in zip(names, table, strict=True) if row.get(metric) is not None]
         judged = [Judged(name, float(row[metric]), *_ends(row, metric), _tied(result, name, row, metric), bool(row.get("fits", True)), _prices(row, metric)) for name, row in both]  # fmt: skip
-        judged.sort(key=lambda one: -one.y if better(metric) == "more" else one.y)
+        if result.command != "plans":  # whose order is that of the metric which ranks them, in every panel
+            judged.sort(key=lambda one: -one.y if better(metric) == "more" else one.y)
         if judged:
             found[metric] = _marked(judged)[:_MOST]
     return found
@@ -68,8 +69,9 @@ def _asked(result: Result) -> list[tuple[str, Sequence[str], Sequence[Row]]]:
         names = [str(row["design"]) for row in table]
         return [(metric, names, table) for metric in _COMPARED if any(row.get(metric) is not None for row in table)]
     if result.command == "plans":
-        table = [row for row in islice(result.tables.get("plans", ()), 5000) if row.get("feasible")][:_MOST]
-        several = len({row["hw"] for row in table}) > 1
+        every = _per_device(result) or islice(result.tables.get("plans", ()), 5000)
+        table = [row for row in every if row.get("feasible", True)][:_MOST]
+        several = len({(row["hw"], row["gpus"]) for row in table}) > 1
         names = [plan(row, several) for row in table]
         wanted = dict.fromkeys([str(result.inputs.get("metric", "")), "ttft_s", "tpot_s", "step_s"])
         return [(metric, names, table) for metric in wanted if any(row.get(metric) is not None for row in table)]
@@ -79,6 +81,12 @@ def _asked(result: Result) -> list[tuple[str, Sequence[str], Sequence[Row]]]:
         metrics = [timed(result), "usd_per_million_output_tokens", "usd_per_million_input_tokens"]
         return [(metric, names, table) for metric in metrics if any(row.get(metric) is not None for row in table)]
     return []
+
+
+def _per_device(result: Result) -> Sequence[Row]:
+    """The best plans of each device, where an answer has several: which GPU is the question then, and a dozen plans of the first are no answer."""
+    found = result.tables.get("best per device", ())
+    return found if len({row["hw"] for row in found}) > 1 else ()
 
 
 def _ends(row: Row, metric: str) -> tuple[float | None, float | None]:
@@ -115,7 +123,8 @@ def draw(result: Result, look: Style) -> Any:
     """A figure of matplotlib. Drawn values are those of `panels`."""
     found = panels(result)
     most = max(len(judged) for judged in found.values())
-    tall = 0.9 + (0.3 if look.slide else 0.2) * most
+    two = any(len(one.name) > look.letters(0.42, look.font - 1.5) for each in found.values() for one in each)
+    tall = 0.9 + (0.3 if look.slide else 0.2) * most * (1.4 if two else 1.0)
     with settings(look):
         wide = (
             look.slide
@@ -152,7 +161,7 @@ def _filled(result: Result) -> str:
 
 
 def _question(result: Result) -> str:
-    what = "plan" if result.command == "plans" else "design"
+    what = "design" if result.command != "plans" else "GPU" if _per_device(result) else "plan"
     return f"Which {what} is best, and is the difference certain?"
 
 
@@ -177,9 +186,8 @@ def _panel(figure: Any, axis: Any, metric: str, judged: Sequence[Judged], look: 
         marker = axis.plot([unit.of(one.y)], [at], "o" if one.fits else "X", color=colour, markerfacecolor=colour if one.tied else PAPER, label="estimate")[0]  # fmt: skip
         within = "" if one.low is None or one.high is None else f" ({unit.shown(one.low)} to {unit.shown(one.high)})"
         tip(figure, marker, f"{one.name}: {unit.shown(one.y)}{within}{'' if one.fits else '; does not fit in memory'}")
-    room = look.letters(0.42 / columns, look.font - 1.5)
     axis.set(
-        yticks=range(len(judged)), yticklabels=[short(one.name, room) for one in judged], ylim=(len(judged) - 0.5, -0.5),
+        yticks=range(len(judged)), yticklabels=[wrapped(one.name, look, look.font - 1.5, 2, 0.42 / columns) for one in judged], ylim=(len(judged) - 0.5, -0.5),
         xlabel=unit.label if look.slide and columns == 1 else unit.brief,
     )  # fmt: skip
     axis.set_xlim(0.0, 1.06 * max(unit.of(one.most) for one in judged))

@@ -14,13 +14,14 @@ from simcost.report.figures.style import (  # fmt: skip
     GREY,
     LINES,
     MARKERS,
+    PAPER,
     SERIES,
     Style,
+    beside,
     canvas,
     headed,
     key,
     settings,
-    short,
     ticks,
     tip,
 )
@@ -31,7 +32,9 @@ NAME = "pareto"
 COMMANDS = ("plans", "sweep", "serve", "decode")
 NEEDS = "plans, sweep, serve at several loads, decode with --vary batch"
 USER, GPU = "output_tokens_per_s_per_user", "output_tokens_per_s_per_gpu"
-_MOST = 8  # series told apart
+_MOST = 8  # series, or devices, told apart
+_NAMED = 4  # lines whose plans stand beside them; those of more lines lie over each other
+_POOLS = ", disaggregated"
 _DRAWN = 5000  # points
 _VECTORS = 2000  # points that a file holds each by itself; more are an image in it
 _BRIEF = 14  # letters of a name that stands beside its point; a longer one would lie over others
@@ -135,15 +138,17 @@ def draw(result: Result, look: Style) -> Any:
     assert found is not None
     every = [*found.misfits, *(one for line in found.series.values() for one in line)]
     x, y = scale(found.x, [one.x for one in every]), scale(found.y, [one.y for one in every])
-    columns = 3 if look.slide else 1
     shown = list(found.series.items())
-    marks = min(len(shown), _MOST + 1) + bool(found.front) + bool(found.misfits) + len(_limits(result))
+    columns = beside([*found.series, "does not fit in memory", *(words for words, _ in _limits(result))], look)
+    hues = list(dict.fromkeys(map(_device, found.series))) if found.joined else list(found.series)
+    marks = min(len(shown), 2 * _MOST + 1) + bool(found.front) + bool(found.misfits) + len(_limits(result))
     with settings(look):
         figure, grid, place = canvas(look, [3.9 if look.slide else 2.3], key=-(-marks // columns))
         axis = grid[0, 0]
         if found.misfits:
             axis.plot([x.of(one.x) for one in found.misfits], [y.of(one.y) for one in found.misfits], "x", color=GREY, markersize=4, label="does not fit in memory", rasterized=len(every) > _VECTORS)  # fmt: skip
-        for at, (name, line) in enumerate(shown):
+        for name, line in shown:
+            at = hues.index(_device(name) if found.joined else name)
             _series(figure, axis, at, name, line, found, (x, y), every)
         if found.front:
             axis.plot([x.of(one.x) for one in found.front], [y.of(one.y) for one in found.front], "-", color="#1a1a1b", linewidth=1.2, label="front of all designs")  # fmt: skip
@@ -154,7 +159,7 @@ def draw(result: Result, look: Style) -> Any:
         axis.set(xlabel=_with_side(x, found.x), ylabel=_with_side(y, found.y) if look.slide else y.brief)
         axis.grid(True, which="major")
         handles, names = axis.get_legend_handles_labels()
-        key(place, handles, [short(name, look.letters(0.85 / columns)) for name in names], columns)
+        key(place, handles, names, columns)
         headed(figure, look, _question(found), result)
     return figure
 
@@ -162,13 +167,14 @@ def draw(result: Result, look: Style) -> Any:
 def _series(figure: Any, axis: Any, at: int, name: str, line: Sequence[Point], found: Fronts, units: tuple[Scale, Scale], every: Sequence[Point]) -> None:  # fmt: skip
     colour = SERIES[at % len(SERIES)] if at < _MOST else FAINT
     x, y = units
-    shape = MARKERS[at % len(MARKERS)] + (LINES[at % len(LINES)] if found.joined else "")
+    apart = name.endswith(_POOLS)
+    shape = MARKERS[at % len(MARKERS)] + ((LINES[1] if apart else LINES[0]) if found.joined else "")
     marks = axis.plot(
-        [x.of(one.x) for one in line], [y.of(one.y) for one in line], shape, color=colour, markersize=5 if found.joined else 4, alpha=1.0 if found.joined else 0.75,
-        label=(name or "estimate") if at < _MOST else f"{len(found.series) - _MOST} others" if at == _MOST else "_", rasterized=len(every) > _VECTORS,
+        [x.of(one.x) for one in line], [y.of(one.y) for one in line], shape, color=colour, markersize=5 if found.joined else 4, alpha=1.0 if found.joined else 0.75, markerfacecolor=PAPER if apart else colour,
+        label=(name or "estimate") if at < _MOST else "others" if at == _MOST else "_", rasterized=len(every) > _VECTORS,
     )[0]  # fmt: skip
     tip(figure, marks, name or "estimate")
-    if found.joined:
+    if found.joined and len(found.series) <= _NAMED:
         changes = [i for i, one in enumerate(line) if i == 0 or one.name != line[i - 1].name]
         for i in changes[:: max(-(-len(changes) // 3), 1)]:
             one = line[i]
@@ -177,6 +183,11 @@ def _series(figure: Any, axis: Any, at: int, name: str, line: Sequence[Point], f
             axis.annotate(
                 one.name, (x.of(one.x), y.of(one.y)), xytext=(4, 4 + 7 * (at % 2)), textcoords="offset points", fontsize=7, color=colour,
             )  # fmt: skip
+
+
+def _device(name: str) -> str:
+    """What both lines of a device share: their colour and marker; pools are dashed and hollow."""
+    return name.removesuffix(_POOLS).removesuffix(", aggregated")
 
 
 def _limits(result: Result) -> list[tuple[str, float]]:

@@ -91,6 +91,12 @@ def canvas(look: Style, heights: Sequence[float], columns: int = 1, key: int = 0
     return figure, axes, place
 
 
+def beside(names: Sequence[str], look: Style, most: int = 3) -> int:
+    """How many columns of a key hold every name in full, at least one; of a paper's column one."""
+    longest = max(map(len, names), default=0)
+    return next((n for n in range(most if look.slide else 1, 1, -1) if longest <= look.letters(0.85 / n)), 1)
+
+
 def key(place: Any, handles: Sequence[Any], names: Sequence[str], columns: int) -> None:
     """What marks mean, in the place for it."""
     place.legend(handles, names, loc="upper left", bbox_to_anchor=(0.0, 1.0), ncols=columns, handlelength=1.8, borderaxespad=0.0, labelspacing=0.3, columnspacing=1.2)  # fmt: skip

@@ -13,6 +13,7 @@ from simcost.report.figures.style import (
     PAPER,
     SERIES,
     Style,
+    beside,
     canvas,
     headed,
     key,
@@ -68,7 +69,7 @@ def draw(result: Result, look: Style) -> Any:
     with settings(look):
         wide = look.slide
         names = list(next(iter(found.values())))
-        columns = min(len(names), 3 if wide else 2)
+        columns = min(len(names), beside(names, look))
         lines_of_key = 0 if names == [""] else -(-len(names) // columns)
         figure, grid, place = canvas(look, [3.6] if wide else [1.75] * len(found), len(found) if wide else 1, lines_of_key)  # fmt: skip
         for (metric, lines), axis in zip(found.items(), grid.flat, strict=True):
@@ -80,7 +81,7 @@ def draw(result: Result, look: Style) -> Any:
             axis.grid(True, which="major")
         if place is not None:
             handles = grid.flat[0].get_legend_handles_labels()[0]
-            key(place, handles, [short(name, look.letters(0.8 / columns)) for name in names], columns)
+            key(place, handles, [short(name, look.letters(0.85 / columns)) for name in names], columns)
         note = f"bands: 90 % interval; hollow: {_hollow(result)}" + (f"; {left_out} more series are not drawn" if left_out > 0 else "")  # fmt: skip
         words = title(timed(result).removesuffix("_s"))
         along = scale(x, xs).label.partition(" [")[0]

@@ -86,8 +86,8 @@ def draw(result: Result, look: Style) -> Any:
     share = 1.0 if look.slide else 0.6
     tall = [max(height * share * 0.8, 0.9) for each in found for height in gantt.heights(each)]
     kinds = [(colour, words) for colour, words in gantt.kinds_drawn(found) if result.command != "recipe" or words != "waits"]  # fmt: skip
-    columns = 3 if look.slide else 1
     filled = 5 if any(each.memory for each in found) else 0
+    columns = (2 if filled else 3) if look.slide else 1  # names of parts of memory are long
     with settings(look):
         figure, axes, place = canvas(look, tall, key=-(-(len(kinds) + filled) // columns), sharex=True)
         rows, more = iter(axes[:, 0]), dict[str, Any]()
