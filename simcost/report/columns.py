@@ -20,7 +20,7 @@ from simcost.result import Row
 
 _WRAPPED = {
     "after": 17,
-    "plan": 26, "source": 40, "weights": 40, "shape": 30, "measured_shape": 26, "cited_for": 18, "formula": 30, "op": 21, "basis": 14, "title": 24, "attention": 20, "verdict": 30, "table": 30, "at_import": 30, "do": 40, "why": 21, "may_come_from": 32,
+    "plan": 26, "training_plan": 38, "source": 40, "weights": 40, "shape": 30, "measured_shape": 26, "cited_for": 18, "formula": 30, "op": 21, "basis": 14, "title": 24, "attention": 20, "verdict": 30, "table": 30, "at_import": 30, "do": 40, "why": 21, "may_come_from": 32,
     "dropped": 30, "worst": 40, "takes": 22, "default": 20, "meaning": 34, "needs": 30, "aliases": 24, "picked_by": 16, "answers": 16, "tried": 20, "metric_at_both": 22, "term": 24, "fits": 12, "virtual_stages": 24,
 }  # fmt: skip
 _NARROW = ("dp_attention", "versus_best", "probability_behind", "best_or_tied")  # titles wider than their cells

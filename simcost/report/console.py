@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console, Group, RenderableType
 
 from simcost.provenance import kind_of
-from simcost.report import columns, curves, fleets, fronts, plans, question, refusals, step, training, turned
+from simcost.report import again, columns, curves, fleets, fronts, plans, question, refusals, step, training, turned
 from simcost.report.answer import headline, page
 from simcost.report.answer.beside import HEADLINES
 from simcost.report.cells import cell, title, with_intervals
@@ -154,6 +154,8 @@ def show(result: Result, console: Console, details: bool = False) -> None:
     parts += _dimensions(result, console.width, details)
     if result.command == "crossover":
         parts.append(_bars(result.tables["prefill FLOPs by length"]))
+    if result.command == "plans":
+        parts += [text(line) for line in again.lines(result, console.width)]
     more = [*(f"table '{name}'" for name in left), *_undone(result.dimensions, details)]
     more += ["sources"] if result.references and not details else []
     parts += _notes(result.warnings, details, more)

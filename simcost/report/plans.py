@@ -13,6 +13,7 @@ _SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")
 _FOLLOWS = ("feasible", "etp")  # from the reasons below a table, and from the other sizes
 _BESIDE = ("versus_best", "probability_behind")  # beside the ranked metric, before anything that may not fit
 _SAID = ("model", "engine", "phase", "context", "isl", "simcost")  # by the line above the tables
+_OF_TRAINING = ("tp", "cp", "pp", "ep", "dp", "schedule", "vpp", "micro_batch", "recompute", "zero_stage", "seq", "global_batch", "versus_best")  # fmt: skip
 _CHOSEN = ("overlap", "sequence_parallel")
 
 
@@ -23,11 +24,32 @@ def shown(rows: Sequence[Row]) -> list[Row]:
             with_intervals({name: row[name] for name in fleets.ordered(row) if name != "hw" or _several(rows)})
             for row in map(marked, rows)
         ]
+    if any("schedule" in row for row in rows):
+        return [with_intervals(_trained(row, _several(rows))) for row in map(marked, rows)]
     alike = (name for name in ("hw", "gpus") if len({row.get(name) for row in rows}) == 1)
     hidden = {*_SAID, *_FOLLOWS, *same(rows), *alike}
     return [
         with_intervals({name: row[name] for name in _ordered(row) if name not in hidden}) for row in map(marked, rows)
     ]
+
+
+def trained(row: Row) -> str:
+    """A plan of training in words, as frameworks need them: sizes above 1, the schedule where there is a pipeline, micro-batch, recomputation, ZeRO."""
+    if "plan" in row:
+        return str(row["plan"])
+    found = [f"{name}={row[name]}" for name in ("tp", "cp", "pp", "ep") if row.get(name, 1) != 1]
+    if "schedule" in row:
+        interleaved = f" vpp={row['vpp']}" if row["vpp"] > 1 else ""
+        found += [f"{row['schedule']}{interleaved}"] if row.get("pp", 1) > 1 else []
+        found += [f"micro-batch {row['micro_batch']}", f"ZeRO-{row['zero_stage']}", f"recompute {row['recompute']}"]
+    return ", ".join(found)
+
+
+def _trained(row: Row, several: bool) -> Row:
+    """The plan in one cell, so that what ranks it stands beside it on any screen."""
+    names = [name for name in row if name not in (*_OF_TRAINING, *_SAID, "hw", "gpus", "plan", "feasible")]
+    first = {"hw": row["hw"]} if several else {}
+    return {**first, "training_plan": trained(row), **{name: row[name] for name in names}}
 
 
 def marked(row: Row) -> Row:
@@ -68,7 +90,7 @@ def _several(rows: Sequence[Row]) -> bool:
 def same(rows: Sequence[Row]) -> Row:
     """Sizes that are 1 in every plan, as without --cp or without experts, and what all that run have chosen: a column each would say
     nothing."""
-    if fleets.are(rows):  # whose plans are said in words
+    if fleets.are(rows) or any("schedule" in row for row in rows):  # whose plans are said in words
         return {}
     found: Row = {name: 1 for name in _SIZES if {row[name] for row in rows if name in row} == {1}}
     for name in _CHOSEN:

@@ -61,12 +61,28 @@ def result(q: Question, clusters: Sequence[Cluster], cp: bool, metric: str | Non
         "plans",
         _inputs(q, found, clusters, cp, ranked_by, convention),
         counted,
-        {"plans": table},
+        {**_best(table, clusters), "plans": table},
         tuple(_notes(q, found)),
         (),
         _verdict(found, table, counted),
         bool(candidates),
     )
+
+
+def _best(table: Sequence[Row], clusters: Sequence[Cluster]) -> dict[str, list[Row]]:
+    """A first small table where several devices, or several numbers of one, are asked for."""
+    several = len(clusters) > 1
+    if not several and len(clusters[0].gpus) == 1:
+        return {}
+    found: dict[Any, Row] = {}
+    for row in table:
+        found.setdefault(row["hw" if several else "gpus"], row)
+    hidden = ("tp", "cp", "pp", "ep", "dp", "schedule", "vpp", "micro_batch", "recompute", "zero_stage")
+    rows = [
+        {"hw": row["hw"], "gpus": row["gpus"], "plan": _words(row), **{k: v for k, v in row.items() if k not in hidden}}
+        for row in found.values()
+    ]
+    return {"best per device" if several else "best per number of GPUs": rows}
 
 
 def _metric(metric: str | None) -> str:
@@ -83,11 +99,13 @@ def _rows(found: Sequence[Candidate], metric: str) -> list[Row]:
     places = _places(sure, metric)
     best = float(found[0].values[metric]) if found else 1.0
     rows = []
-    for i, one in enumerate(found):
+    place = {id(one): i for i, one in enumerate(sure)}
+    for one in found:
+        at = place.get(id(one))
         values = {name: one.values[name] for name in SHOWN if name in one.values}
         row = {**_sizes(one.of, one.split), **_options(one), "feasible": True, metric: values[metric]}
         row |= {"versus_best": number(float(values[metric]) / best - 1.0)}
-        row |= {name: column[i] if i < len(sure) else None for name, column in places.items()}
+        row |= {name: None if at is None else column[at] for name, column in places.items()}
         rows.append(
             {
                 **row,

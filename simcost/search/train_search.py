@@ -146,14 +146,17 @@ def _firsts(of: Index, order: Index) -> tuple[Index, Index]:
 
 
 def ranked(found: list[Candidate], metric: str) -> list[Candidate]:
-    """Candidates by what the metric says, the best `BEST` of them priced by the executor."""
+    """Candidates by what the metric says, the best `BEST` of them, and the best of each device and number, priced by the executor."""
 
     def worth(one: Candidate) -> float:
         return -RANKS[metric] * float(one.values[metric])
 
     found = sorted(found, key=worth)
-    for _ in range(3 * BEST):
-        waiting = [i for i, one in enumerate(found[:BEST]) if one.cost is None]
+    for _ in range(3 * (BEST + len({id(one.of) for one in found}))):
+        first: dict[int, int] = {}
+        for i, one in enumerate(found):
+            first.setdefault(id(one.of), i)
+        waiting = [i for i in (*range(min(BEST, len(found))), *first.values()) if found[i].cost is None]
         if not waiting:
             break
         executed = _executed(found.pop(waiting[0]))

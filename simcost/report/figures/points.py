@@ -126,12 +126,12 @@ def labels(result: Result, table: Sequence[Row]) -> tuple[str, list[str]]:
 def plan(row: Mapping[str, Any], devices: bool) -> str:
     """ "tp=4 pp=2, batch 665" of a row of `plans`; of a fleet, and of the best per device, the plan's own words."""
     if "mode" in row:
-        return " ".join([*([f"{row['gpus']} x {row['hw']}:"] if devices else []), str(row["plan"])])
+        return " ".join([*([f"{row['gpus']:,} x {row['hw']}:"] if devices else []), str(row["plan"])])
     sizes = [f"{name}={row[name]}" for name in _NAMED if row.get(name) not in (None, 0, 1)] or [
         str(row.get("plan", "1 GPU"))
     ]
     more = [f"{word} {row[name]:,}" for name, word in (("batch", "batch"), ("micro_batch", "micro-batch")) if isinstance(row.get(name), int)]  # fmt: skip
-    return ", ".join([*([f"{row['gpus']} x {row['hw']}"] if devices else []), " ".join(sizes), *more])
+    return ", ".join([*([f"{row['gpus']:,} x {row['hw']}"] if devices else []), " ".join(sizes), *more])
 
 
 def better(metric: str) -> str:

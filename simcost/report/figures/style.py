@@ -128,7 +128,7 @@ def number(value: float) -> str:
 
 def wrapped(words: str, look: Style, font: float = 0.0, lines: int = 2, share: float = 1.0) -> str:
     """Words in a few lines; what leaves no room ends in an ellipsis."""
-    found = textwrap.wrap(plain(words), look.letters(share, font), break_long_words=True)
+    found = textwrap.wrap(plain(words), look.letters(share, font), break_on_hyphens=False)
     if len(found) > lines:
         found = [*found[: lines - 1], textwrap.shorten(found[lines - 1], len(found[lines - 1]) - 2, placeholder="")[:-1] + "…"]  # fmt: skip
     return "\n".join(found)
