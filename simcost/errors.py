@@ -131,9 +131,14 @@ def _cut(text: str, most: int) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A suggestion clause for an unknown name: '; nearest: x' or ''. None for a text that is longer than any name."""
-    close = _closest(name, frozenset(known)) if len(name) <= _LONGEST else ""
-    return f"; did you mean '{close}'?" if close else ""
+    """A suggestion clause for an unknown name: "; did you mean 'x'?" or "". Names that go on where it ends come before those that are
+    like it: of 'fp8' 'fp8-block' and 'fp8-row', not 'mxfp8'. None for a text that is longer than any name."""
+    if len(name) > _LONGEST:
+        return ""
+    known = frozenset(known)
+    longer = sorted(each for each in known if name and re.match(rf"{re.escape(name)}[-_.:]", each, re.IGNORECASE))
+    close = longer[:_SEVERAL] if len(longer) > 1 else [each for each in [_closest(name, known)] if each]
+    return f"; did you mean {' or '.join(repr(each) for each in close)}?" if close else ""
 
 
 @lru_cache(maxsize=256)
@@ -142,6 +147,7 @@ def _closest(name: str, known: frozenset[str]) -> str:
     return next(iter(difflib.get_close_matches(name, sorted(known - {name}), n=1, cutoff=_ALIKE)), "")
 
 
+_SEVERAL = 3  # names that go on
 _LONGEST = 80  # characters of a name: the search takes their square
 # Share of letters in common: 'fp9' and 'fp8' have 0.67, 'foo_bar' and 'o_bias' 0.62, 'nothing' and 'ring-1t' 0.43. A wrong
 # suggestion costs a reader more than none.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -146,6 +147,15 @@ def _one_rate(value: Any) -> float:
     return float(value)
 
 
+_QUANTILE = re.compile(r"[@:. _]?p\d\d", re.IGNORECASE)
+
+
+def _of_means(words: str) -> str:
+    """What to do about a percentile, where one is asked for."""
+    said = "; limits hold for means: simcost serve --events prints P50, P90 and P99 of the fleet that is found"
+    return said if _QUANTILE.search(words) else ""
+
+
 def _limits(given: Mapping[str, Any], slo: Any) -> dict[str, float]:
     """Seconds of every limit that is stated, by --ttft and --tpot or by --slo. Raises SpecError for one that is stated twice, and for what is none."""
     from simcost.search.objective import limit
@@ -154,7 +164,9 @@ def _limits(given: Mapping[str, Any], slo: Any) -> dict[str, float]:
     for part in [] if slo is None else str(slo).split(","):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or name not in given:
-            raise SpecError(f"--slo {slo}: write ttft=2s,tpot=50ms{nearest(name, given)}")
+            raise SpecError(f"--slo {slo}: write ttft=2s,tpot=50ms{_of_means(part) or nearest(name, given)}")
+        if _of_means(value):
+            raise SpecError(f"--slo {slo}: write {name}={_QUANTILE.split(value)[0] or '2s'}{_of_means(value)}")
         if name in found:
             raise SpecError(
                 f"the limit on {name} is given twice: --slo {slo}, and {'again' if given[name] is None else f'--{name} {given[name]}'}"

@@ -33,7 +33,7 @@ from simcost.cli import (
 )
 from simcost.cli import options as o
 from simcost.cli.answers import asking, cite, diff, explain
-from simcost.cli.help import page
+from simcost.cli.help import hints, page
 from simcost.cli.output import emit
 from simcost.cli.pictures.also import also, ready
 from simcost.cli.pictures.pictured import offered
@@ -299,7 +299,7 @@ def run(argv: list[str]) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             sys.stdout.write(f"{error}\n")
             return 0
-        return _fail(_hinted(error.format_message()))
+        return _fail(hints.of(error.format_message(), argv, app))
     if code == _INTERRUPTED:  # Typer answers Ctrl-C by this code and says nothing
         return _fail("interrupted", code)
     return code if isinstance(code, int) else 0
@@ -313,20 +313,6 @@ def _question(words: list[str]) -> object:
 
 
 asking.runs[:] = [_question]
-
-
-def _hinted(message: str) -> str:
-    """What the parser says of a word that belongs to no option, or of an option that the command lacks, with what was probably meant."""
-    if message.startswith("Got unexpected extra argument"):
-        return f"{message}: write a name after its option, as in --model NAME, and put a value that has spaces in quotes"
-    start, option = message.partition(": ")[::2]
-    option = option.partition(" ")[0].rstrip(".")
-    if start != "No such option":
-        return message
-    from simcost.cli.help.owners import owners  # of lines that failed alone
-
-    homes = owners(app, option)
-    return f"{start}: {option} (it is an option of {', '.join(homes)})" if homes else message
 
 
 def _fail(message: str, code: int = 2) -> int:

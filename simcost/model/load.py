@@ -39,12 +39,17 @@ def repositories() -> dict[str, str]:
         return {repo: row["name"] for row in csv.DictReader(file) for repo in row["hugging_face"].split()}
 
 
+_TUNED = re.compile(r"[-_](?:instruct|chat|it|base|hf|pt)$", re.IGNORECASE)
+
+
 @cache
 def _called() -> dict[str, tuple[str, ...]]:
-    """The zoo names of everything that a model is called, as `_bare` reads it: its name here, its repositories, and these without their owner."""
+    """The zoo names of everything that a model is called, as `_bare` reads it: its name here, its repositories, these without their owner, and
+    without the word that says how it was tuned: "llama-3.3-70b"."""
     found: dict[str, dict[str, None]] = {}
     for repo, name in repositories().items():
-        for said in (repo, repo.partition("/")[2]):
+        own = repo.partition("/")[2]
+        for said in (repo, own, _TUNED.sub("", own)):
             found.setdefault(_bare(said), {})[name] = None
     return {said: tuple(of) for said, of in found.items()} | {_bare(name): (name,) for name in names()}
 

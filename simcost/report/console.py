@@ -52,6 +52,7 @@ _JUDGED = (
 )
 _FIRST = {
     "worst": _JUDGED,
+    **dict.fromkeys(("ttft", "tpot", "output"), ("id", "load", "measured_s", "measured_tokens_per_s", "predicted_s", "predicted_tokens_per_s", "error", "covered", "isl", "osl", "hw", "engine", "why")),
     "sources": ("source_kind", "source", "cited_for"),
     "rows": _JUDGED,
     "blocks": _JUDGED,
@@ -84,6 +85,7 @@ _FIRST = {
     ),
     **dict.fromkeys(fleets.BUDGETS, fleets.OF_BUDGETS),
 }  # fmt: skip
+_RUNS = ("ttft", "tpot", "output")  # of a benchmark
 _IN_DETAILS = (
     ("explain", "tables"),
     ("cite", "assumptions"),
@@ -92,6 +94,8 @@ _IN_DETAILS = (
 )  # of worth to who doubts a number
 _LEVEL = (
     "kinds of work",
+    "ops and kernels",
+    *_RUNS,
     "sources",
     "what was asked",
     "metrics that moved",

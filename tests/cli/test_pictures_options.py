@@ -14,8 +14,8 @@ LLAMA = ["--model", "llama-3.1-8b", "--hw", "h200"]
 
 
 @pytest.mark.parametrize(("words", "says"), [
-    (["list", "models", "-o", "a.png"], "-o a.png: 'list models' has no figure; there are against (of validate kernels"),
-    (["show", "hardware", "h200", "-o", "a.pdf"], "-o a.pdf: 'show hardware' has no figure; there are"),
+    (["list", "models", "-o", "a.png"], "-o a.png: 'list models' has no figure; these have: calibrate memory, calibrate report, compare"),
+    (["show", "hardware", "h200", "-o", "a.pdf"], "-o a.pdf: 'show hardware' has no figure; these have:"),
     (["decode", *LLAMA, "--figure", "memory"], "--figure memory applies to a picture only: use -o with a name that ends in .png, .svg, .pdf"),
     (["decode", *LLAMA, "--width", "column", "-o", "a.html"], "--width column applies to a picture only"),
     (["decode", *LLAMA, "--figure", "crossover", "-o", "a.png"], "--figure crossover: an answer of 'decode' may have sweep, designs, pareto, breakdown, memory; crossover is of crossover"),

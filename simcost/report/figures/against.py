@@ -15,6 +15,7 @@ from simcost.report.figures.style import (  # fmt: skip
     MARKERS,
     PAPER,
     SERIES,
+    SKY,
     Style,
     beside,
     canvas,
@@ -24,15 +25,17 @@ from simcost.report.figures.style import (  # fmt: skip
     short,
     ticks,
     tip,
+    wrapped,
 )
 from simcost.result import Result, Row
 
 NAME = "against"
-COMMANDS = ("validate kernels", "validate blocks", "validate serving", "calibrate memory", "recipe")
-NEEDS = "validate kernels, validate blocks, validate serving of a benchmark of yours, calibrate memory, recipe"
+COMMANDS = ("validate kernels", "validate blocks", "validate serving", "calibrate memory", "recipe", "trace")
+NEEDS = "validate kernels, validate blocks, validate serving of a benchmark of yours, calibrate memory, recipe, trace"
 _WORDS = (("measured_", "predicted_"), ("printed_", "predicted_"), ("published_", ""))
 _GROUPS = ("quantity", "op", "kind", "block", "family", "term", "part", "engine", "published_what")
 _SERIES, _DRAWN, _PANELS = 7, 3000, 3
+_ROWS = 12  # pairs of a panel that have a line each, with their names; more are points of a square
 _NEAR = 0.25  # of the dotted lines
 
 
@@ -66,6 +69,8 @@ def panels(result: Result) -> list[Panel]:
     tables = [
         (name, list(islice(rows, _DRAWN))) for name, rows in result.tables.items() if not name.startswith("worst")
     ]
+    if result.command == "trace":  # its other tables are parts of these rows
+        tables = tables[:1]
     found = [Panel(metric, pairs, name) for name, rows in tables for metric, pairs in _of_table(rows).items()]
     return found[:_PANELS]
 
@@ -78,7 +83,9 @@ def _of_table(rows: Sequence[Row]) -> dict[str, list[Pair]]:
             if all(isinstance(one, (int, float)) and one > 0.0 for one in both):
                 low, high = _interval(row, predicted)
                 group = next((str(row[one]) for one in _GROUPS if row.get(one)), "")
-                name = ", ".join(str(row[one]) for one in ("id", "source", "kernel", "model", "recipe") if row.get(one))
+                name = ", ".join(
+                    str(row[one]) for one in ("id", "work", "source", "kernel", "model", "recipe") if row.get(one)
+                )
                 found.setdefault(measured, []).append(Pair(group, float(both[0] or 0.0), float(both[1] or 0.0), low, high, name, bool(row.get("looked_at"))))  # fmt: skip
     return found
 
@@ -99,6 +106,8 @@ def _interval(row: Mapping[str, Any], predicted: str) -> tuple[float | None, flo
 def draw(result: Result, look: Style) -> Any:
     """A figure of matplotlib. Drawn values are those of `panels`."""
     found = panels(result)
+    if all(len(panel.pairs) <= _ROWS and all(pair.name for pair in panel.pairs) for panel in found):
+        return _few(result, look, found)
     groups = list(dict.fromkeys(pair.group for panel in found for pair in panel.pairs))
     columns = beside(groups, look)
     apart = any(pair.apart for panel in found for pair in panel.pairs)
@@ -115,6 +124,65 @@ def draw(result: Result, look: Style) -> Any:
         note = f"{pairs:,} pairs of {', '.join(repr(panel.table) for panel in found)}; lines: 90 % interval{'; hollow: seen before a decision, not used to judge' if apart else ''}"  # fmt: skip
         headed(figure, look, "How far are predictions from measurements?", result, note)
     return figure
+
+
+def _few(result: Result, look: Style, found: Sequence[Panel]) -> Any:
+    """Each pair in a line of its own: how long the measurement is as a bar, the prediction as a point with its interval."""
+    lines = any(pair.low is not None for panel in found for pair in panel.pairs)
+    with settings(look):
+        tall = [0.55 + (0.32 if look.slide else 0.22) * len(panel.pairs) for panel in found]
+        figure, grid, place = canvas(look, tall, key=1)
+        for panel, axis in zip(found, grid[:, 0], strict=True):
+            unit = scale(
+                panel.metric, [value for pair in panel.pairs for value in (pair.measured, pair.high or pair.predicted)]
+            )
+            for at, pair in enumerate(panel.pairs):
+                bar = axis.barh(at, unit.of(pair.measured), height=0.6, color=SKY, label="measured")[0]
+                if pair.low is not None and pair.high is not None:
+                    axis.plot(
+                        [unit.of(pair.low), unit.of(pair.high)],
+                        [at, at],
+                        "-",
+                        color=INK,
+                        linewidth=1.4,
+                        label="interval",
+                    )
+                axis.plot(
+                    [unit.of(pair.predicted)],
+                    [at],
+                    "o",
+                    color=INK,
+                    markerfacecolor=PAPER if pair.apart else INK,
+                    label="predicted",
+                )
+                tip(figure, bar, f"{pair.name}: {unit.shown(pair.measured)}, predicted {unit.shown(pair.predicted)}")
+            words = [wrapped(pair.name, look, look.font - 1.5, 2, 0.3) for pair in panel.pairs]
+            axis.set(
+                yticks=range(len(words)),
+                yticklabels=words,
+                ylim=(len(words) - 0.5, -0.5),
+                xlabel=_of_panel(panel, unit),
+            )
+            axis.set_xlim(0.0)
+            axis.grid(True, axis="x")
+        handles, names = grid[0, 0].get_legend_handles_labels()
+        first = {name: handle for name, handle in zip(names, handles, strict=True) if name in ("measured", "predicted")}
+        key(place, list(first.values()), list(first), 2)
+        headed(
+            figure,
+            look,
+            "How far are predictions from measurements?",
+            result,
+            "lines: 90 % interval of the prediction" if lines else "",
+        )
+    return figure
+
+
+def _of_panel(panel: Panel, unit: Scale) -> str:
+    """What an axis of one panel says: "TTFT [ms]"."""
+    words = unit.unit or panel.metric.partition("_")[2].replace("_per_s", "/s").replace("_", " ")
+    quantity = {"ttft": "TTFT", "tpot": "TPOT", "kinds of work": "time of a step"}.get(panel.table, panel.table)
+    return f"{quantity} [{words}]"
 
 
 def _panel(figure: Any, axis: Any, panel: Panel, groups: Sequence[str], look: Style, several: bool) -> dict[str, Any]:

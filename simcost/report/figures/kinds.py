@@ -67,7 +67,7 @@ def check(command: str, name: str, width: str, where: str) -> None:
         has = f"an answer of '{command}' may have {', '.join(of)}" if of else f"'{command}' has no figure"
         raise SpecError(f"--figure {name}: {has}; {name} is of {KINDS[name].needs}")
     if not of:
-        raise SpecError(f"{where}: '{command}' has no figure; there are {_every()}")
+        raise SpecError(f"{where}: '{command}' has no figure; these have: {', '.join(sorted(commands()))}")
     ready(where)
 
 
@@ -95,13 +95,20 @@ def figure(result: Result, name: str = "", width: str = "slide", where: str = "a
         has = f"has {', '.join(found)}" if found else "has no figure"
         raise SpecError(f"--figure {name}: this answer of '{plain(result.command)}' {has}; {name} is of {KINDS[name].needs}")  # fmt: skip
     if not found:
-        raise SpecError(f"{where}: '{plain(result.command)}' has no figure; there are {_every()}")
+        raise SpecError(f"{where}: this answer has no figure{_of(result.command)}")
     with quiet():
         return KINDS[name or found[0]].draw(result, look)
 
 
-def _every() -> str:
-    return "; ".join(f"{kind.name} (of {kind.needs})" for kind in KINDS.values())
+def _of(command: str) -> str:
+    """When answers of a command have figures: "; it has sweep or pareto for serve at several loads"."""
+    when: dict[str, list[str]] = {}
+    for kind in KINDS.values():
+        if command in kind.commands:
+            needs = [part for part in kind.needs.split(", ") if command in part] or [kind.needs]
+            when.setdefault(", ".join(needs), []).append(kind.name)
+    told = [f"{' and '.join(names)} of {needs}" for needs, names in when.items()]
+    return f"; there is {'; '.join(told)}" if told else ""
 
 
 def picture(drawn: Any, suffix: str, width: str = "slide") -> bytes:

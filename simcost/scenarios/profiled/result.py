@@ -277,7 +277,7 @@ def _verdict(values: Mapping[str, Any], classes: Sequence[Row]) -> str:
     side = "longer" if worst["off_s"] > 0 else "shorter"
     return (
         f"a step takes {show(float(values['measured_step_s']), 'seconds')} as measured and {show(float(values['predicted_step_s']), 'seconds')} as predicted; "
-        f"{worst['work']} differ most: {show(float(worst['measured_s']), 'seconds')}, {show(abs(float(worst['off_s'])), 'seconds')} {side} than predicted"
+        f"the largest difference is of {worst['work']}: {show(float(worst['measured_s']), 'seconds')}, {show(abs(float(worst['off_s'])), 'seconds')} {side} than predicted"
     )
 
 

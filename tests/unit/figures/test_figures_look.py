@@ -135,9 +135,11 @@ def test_every_sort_of_answer_has_its_figures_or_none() -> None:
 
 
 def test_an_answer_without_a_figure_says_which_have_one() -> None:
-    with pytest.raises(SpecError, match=r"'list models' has no figure; there are .*breakdown \(of explain") as error:
+    with pytest.raises(SpecError, match=r"this answer has no figure$") as error:
         simcost.figures.draw(Result("list models", {}, {}))
     assert "\n" not in str(error.value)
+    with pytest.raises(SpecError, match=r"no figure; there is sweep and pareto of serve at several loads$"):
+        simcost.figures.draw(simcost.serve("llama-3.1-8b", "h200", isl=64, osl=8, rate=1.0))
     with pytest.raises(
         SpecError, match=r"--figure sweep: this answer of 'crossover' has crossover; sweep is of decode"
     ):

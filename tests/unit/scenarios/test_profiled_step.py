@@ -55,7 +55,7 @@ def test_kinds_of_work_hold_all_kernels_and_all_predictions(compared: Result) ->
     offs = [abs(row["off_s"]) for row in compared.tables["kinds of work"]]
     assert offs == sorted(offs, reverse=True)
     assert sum(row["off_share"] for row in rows.values()) == pytest.approx(1.0)
-    assert "differ most" in compared.verdict
+    assert "the largest difference is of" in compared.verdict
 
 
 def test_the_answer_is_valid_and_shows_itself_in_a_notebook(compared: Result) -> None:

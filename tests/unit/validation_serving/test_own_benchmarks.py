@@ -126,7 +126,7 @@ def test_the_report_counts_errors_and_keeps_rows_that_cannot_be_predicted(tmp_pa
     path = written(tmp_path, f"{HEAD}\n{ROW}\n{ROW}\n")
     result = own.result(path, Given(), predict)
     assert result.metrics == {"rows": 2, "refused": 1}
-    assert result.verdict == "1 of 2 runs answered"
+    assert result.verdict.startswith("1 of 2 runs answered; the predictions are off, by the median: ")
     found = {line["quantity"]: line for line in result.tables["errors"]}
     assert [found[name]["bias"] for name in ("ttft", "tpot", "output")] == pytest.approx([1.0, 1.0, -0.5])
     assert [found[name]["answered"] for name in found] == [0.5] * 3
