@@ -3,6 +3,8 @@ none), and of its power."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from simcost.cost import power
 from simcost.hardware.prices import END, KIND, KINDS, USUAL, Price
 from simcost.hardware.profile import POWER, Device
@@ -23,12 +25,27 @@ def of(device: str, price: Price | None, asked: bool) -> list[Note]:
     if price.low is not None and price.high is not None:
         said += f", from {price.low:,.4g} to {price.high:,.4g}"
     found = [Note(f"{said} ({price.words or 'profile'}; --price sets another)", Kind.ORIGIN)]
-    if price.kind and price.kind != USUAL and price.asked != KIND:
+    if unlike(price):
         text = f"{device}: its price is of another kind than that of the other devices ({KINDS[price.kind]}, not {KINDS[USUAL]}): {price.usd:,.4g} USD per GPU hour, {price.date}"
         found.append(Note(text, Kind.TRANSFERRED))
     elif price.kind and price.low is None and price.asked != END:
         found.append(Note(f"{device}: one price found, so no range of $", Kind.MISSING))
     return found
+
+
+def unlike(price: Price | None) -> str:
+    """The kind of a price that no other device's compares with, in words; "" for the usual kind, for one that was asked for, and where nobody said."""
+    if price is None or not price.kind or price.kind == USUAL or price.asked == KIND:
+        return ""
+    return str(KINDS[price.kind])
+
+
+def first_of_another_kind(hw: Sequence[str], prices: Mapping[str, Price | None]) -> tuple[str, int | None]:
+    """Of rows ranked by $, best first (their devices): the kind of price by which the first stands there, "" where it is the usual one; and the
+    place of the first row that is priced by the usual kind."""
+    kind = unlike(prices.get(hw[0])) if hw else ""
+    usual = (at for at, name in enumerate(hw) if name in prices and not unlike(prices[name]))
+    return kind, next(usual, None) if kind else None
 
 
 _WHILE = {

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from simcost.cost.price import is_money
 from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware
@@ -20,7 +21,7 @@ from simcost.num import divisors
 from simcost.pool import Piece, mapped
 from simcost.query import Query, model_of, settled
 from simcost.result import Result, Row
-from simcost.scenarios import fitting, inputs, notes
+from simcost.scenarios import fitting, inputs, notes, price_notes
 from simcost.search import objective, rows
 from simcost.search.objective import Wish
 from simcost.search.points import Points
@@ -130,7 +131,19 @@ def _verdict(found: Sequence[Searched], points: Points, table: list[Row], runs: 
     if not runs:
         return sentence + (_fastest(found, points) or _fewest(found[0]))
     others = f"; {tied:,} {'is' if tied == 1 else 'are'} tied with the best" if tied > 0 else ""
-    return f"{sentence}; best: {_named(table[0], table[0]['batch'], table)}: {_reached(table[0], wish.metric)}{others}"
+    best = f"{_named(table[0], table[0]['batch'], table)}: {_reached(table[0], wish.metric)}"
+    return f"{sentence}; best: {best}{_by_kind(found, table, wish) if is_money(wish.metric) else ''}{others}"
+
+
+def _by_kind(found: Sequence[Searched], table: Sequence[Row], wish: Wish) -> str:
+    """Where the best is priced by another kind of price than other devices: that it is, and the best of those that compare."""
+    able = [row for row in table if row["feasible"]]
+    prices = {each.device: each.ask.query.paid(each.ask.device) for each in found}
+    kind, at = price_notes.first_of_another_kind([row["hw"] for row in able], prices)
+    if not kind or at is None:
+        return ""
+    named = f"{_named(able[at], able[at]['batch'], table)}: {_reached(able[at], wish.metric)}"
+    return f", priced by another kind of price ({kind}); best on demand: {named}"
 
 
 def _reached(row: Row, metric: str) -> str:

@@ -16,6 +16,7 @@ from simcost.hardware.prices import Price
 from simcost.num import Array, Num
 from simcost.provenance import VERSION
 from simcost.result import Row, number
+from simcost.scenarios import price_notes
 from simcost.search.serve_fleets import AGGREGATED, Fleets, words
 from simcost.search.serve_load import Limits, per_second
 from simcost.search.serve_pools import words_of
@@ -164,6 +165,11 @@ def verdict(t: Told, rows: Sequence[Row], limits: Limits) -> str:
     what = f"{per_second(t.rate)} requests/s{within} take" if t.rate is not None else f"most per GPU{within}:"
     said = [f"{what} {top['gpus']:,} x {top['hw']} as {top['plan']}"]
     said.append(f"{', '.join(_money(t, top))}")
+    if t.metric in (USD, EACH):
+        kind, at = price_notes.first_of_another_kind([row["hw"] for row in rows], t.prices)
+        if kind and at is not None:
+            named = f"{rows[at]['gpus']:,} x {rows[at]['hw']} as {rows[at]['plan']}, {', '.join(_money(t, rows[at]))}"
+            said[-1] += f", by another kind of price ({kind}); best on demand: {named}"
     times = [f"{name.upper()} {show(float(top[f'{name}_s']), 'seconds', 3)}" for name in ("ttft", "tpot")]
     said.append(f"{' and '.join(times)} on average")
     many = sum(bool(row["best_or_tied"]) for row in rows) - 1

@@ -33,8 +33,8 @@ def test_what_cannot_be_drawn_is_one_line(words: list[str], says: str, tmp_path:
     monkeypatch.chdir(tmp_path)
     assert run(words) == 2
     said = capsys.readouterr()
-    assert says in said.err
-    assert said.err.count("\n") == 1
+    (line,) = (one for one in said.err.splitlines() if "on first use" not in one)  # curves that no cache holds
+    assert says in line
     assert said.out == ""
     assert list(tmp_path.iterdir()) == []
 

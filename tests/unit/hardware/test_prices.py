@@ -207,3 +207,12 @@ def test_every_money_of_every_command_has_its_range(command: str) -> None:
                 assert row[name + HIGH] == pytest.approx(value * known.high / known.usd), name
                 ranged += 1
     assert ranged
+
+
+def test_a_best_that_is_priced_by_another_kind_names_the_best_that_compares() -> None:
+    asked = {"gpus": 1, "batch": [8], "context": 512, "metric": "usd"}
+    found = simcost.plans("llama-3.1-8b", ["h200", "h20"], **asked)
+    assert found.tables["plans"][0]["hw"] == "h20"
+    assert "priced by another kind of price (estimate in a paper); best on demand: 1 x h200, batch 8" in found.verdict
+    assert "another kind" not in simcost.plans("llama-3.1-8b", ["h200", "h20"], **asked, price=2.0).verdict
+    assert "another kind" not in simcost.plans("llama-3.1-8b", ["h200", "h100"], **asked).verdict
