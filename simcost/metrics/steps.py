@@ -252,6 +252,8 @@ SERVE: Rows = (
     ("queueing_s", "seconds", "less", "part of `ttft_s` before the prompt is touched"),
     ("itl_s", "seconds", "less", "time between two steps that bring tokens of an answer: `tpot_s` × tokens per step, which speculative decoding makes more than 1; absent, as `tpot_s`, where an answer is one token"),
     ("e2e_s", "seconds", "less", "from the request to the last token of its answer: `ttft_s` + (osl - 1) × `tpot_s`"),
+    ("e2e_low_s", "seconds", "less", "lower end of the 90 % interval of `e2e_s`: the lower ends of both parts"),
+    ("e2e_high_s", "seconds", "less", "upper end of it"),
     ("requests_per_s", "rate", "more", "requests that are answered, of the whole fleet"),
     ("output_tokens_per_s_low", "rate", "", "lower end of the 90 % interval of `output_tokens_per_s`; at a rate the tokens of the requests that arrive, as far as the fleet can serve them"),
     ("output_tokens_per_s_high", "rate", "", "upper end of the 90 % interval of `output_tokens_per_s`"),

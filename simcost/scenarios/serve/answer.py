@@ -152,6 +152,8 @@ def metrics(a: Answer, usd_per_hour: Num | None) -> dict[str, Num]:
         "tpot_high_s": tpot * wide,
         "itl_s": tpot * t.emitted,
         "e2e_s": p.ttft_s + rest * p.tpot_s,
+        "e2e_low_s": p.ttft_s / wide_first + rest * p.tpot_s / wide,  # both ends together: what is off is off in both
+        "e2e_high_s": p.ttft_s * wide_first + rest * p.tpot_s * wide,
         "requests_per_s": requests,
         "output_tokens_per_s": requests * t.osl,
         "output_tokens_per_s_low": 0.0,
@@ -166,9 +168,8 @@ def metrics(a: Answer, usd_per_hour: Num | None) -> dict[str, Num]:
         "capacity_requests_per_s": p.capacity_per_s * a.replicas,
         "gpus": a.devices,
     }
-    for name, slower in (("low", 1.0), ("high", -1.0)):
+    for name, slower, longer in (("low", 1.0, found["e2e_high_s"]), ("high", -1.0, found["e2e_low_s"])):
         if t.users is not None:
-            longer = p.ttft_s * wide_first**slower + rest * p.tpot_s * wide**slower
             served = t.users / longer
         else:  # what comes, as far as the fleet can serve it
             assert t.rate is not None
