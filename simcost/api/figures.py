@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "against", "breakdown", "calibration", "crossover", "designs", "draw", "memory", "names", "page", "pareto", "roofline", "save", "sensitivity", "sweep", "timeline",
+    "against", "breakdown", "budget", "calibration", "crossover", "designs", "draw", "errors", "latency", "laws", "memory", "names", "page", "pareto", "roofline", "save",
+    "sensitivity", "stages", "sweep", "timeline", "variants",
 ]  # fmt: skip
 
 
@@ -48,6 +49,11 @@ def breakdown(result: Result, width: str = "slide") -> Figure:
     return draw(result, "breakdown", width)
 
 
+def budget(result: Result, width: str = "slide") -> Figure:
+    """Accuracy, price and latency against the budget of thinking, with intervals and the cheapest solved query. Of think."""
+    return draw(result, "budget", width)
+
+
 def calibration(result: Result, width: str = "slide") -> Figure:
     """Held-out rows of the curves of a device, one facet per curve. For results of calibrate report."""
     return draw(result, "calibration", width)
@@ -61,6 +67,21 @@ def crossover(result: Result, width: str = "slide") -> Figure:
 def designs(result: Result, width: str = "slide") -> Figure:
     """Designs or plans side by side with their 90 % intervals, ties marked. For results of compare, plans, and sweeps over names."""
     return draw(result, "designs", width)
+
+
+def errors(result: Result, width: str = "slide") -> Figure:
+    """Median and P90 of the errors of every family with their bias and coverage, and the bars. Of validate, calibrate report and transfer."""
+    return draw(result, "errors", width)
+
+
+def latency(result: Result, width: str = "slide") -> Figure:
+    """TTFT, TPOT and E2E of one load with their intervals, and which part of each is queueing, prefill and decode. Of serve."""
+    return draw(result, "latency", width)
+
+
+def laws(result: Result, width: str = "slide") -> Figure:
+    """The loss by published laws against training tokens, and against the size at one compute (isoFLOP). Of loss."""
+    return draw(result, "laws", width)
 
 
 def memory(result: Result, width: str = "slide") -> Figure:
@@ -83,6 +104,11 @@ def sensitivity(result: Result, width: str = "slide") -> Figure:
     return draw(result, "sensitivity", width)
 
 
+def stages(result: Result, width: str = "slide") -> Figure:
+    """GPU hours and USD of every stage of a recipe with their intervals, and what its assumptions are worth. Of recipe."""
+    return draw(result, "stages", width)
+
+
 def sweep(result: Result, width: str = "slide") -> Figure:
     """A metric along an axis of numbers with bands of its 90 % interval. For results of decode, prefill, sweep, serve."""
     return draw(result, "sweep", width)
@@ -91,6 +117,11 @@ def sweep(result: Result, width: str = "slide") -> Figure:
 def timeline(result: Result, width: str = "slide") -> Figure:
     """What runs when: ranks of a pipeline, phases, stages. For results of schedule, train, rl, recipe."""
     return draw(result, "timeline", width)
+
+
+def variants(result: Result, width: str = "slide") -> Figure:
+    """Ways to distil by GPU hours and USD, with intervals, and what they cost beside reinforcement learning. Of distill."""
+    return draw(result, "variants", width)
 
 
 def page(result: Result) -> str:

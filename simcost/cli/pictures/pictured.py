@@ -16,18 +16,9 @@ from simcost.cli.output import PICTURES, drawing
 from simcost.errors import SpecError
 
 NAMES = (
-    "against",
-    "calibration",
-    "crossover",
-    "sensitivity",
-    "timeline",
-    "sweep",
-    "designs",
-    "pareto",
-    "breakdown",
-    "roofline",
-    "memory",
-)
+    "against", "calibration", "errors", "crossover", "sensitivity", "timeline", "budget", "stages", "variants", "laws", "latency", "sweep", "designs", "pareto", "breakdown",
+    "roofline", "memory",
+)  # fmt: skip
 WIDTHS = ("slide", "column")
 
 

@@ -7,21 +7,10 @@ from typing import Any, NamedTuple
 
 from simcost.metrics.groups import BASES
 from simcost.provenance import Basis
-from simcost.report.figures import style as look_of
+from simcost.report.figures.marks import rows as named
+from simcost.report.figures.marks import stacked, whisker
 from simcost.report.figures.scales import Scale, scale
-from simcost.report.figures.style import (  # fmt: skip
-    GREY,
-    HATCHES,
-    INK,
-    SERIES,
-    Style,
-    canvas,
-    headed,
-    readable,
-    settings,
-    short,
-    tip,
-)
+from simcost.report.figures.style import Style, canvas, headed, settings, short
 from simcost.result import Result, Row
 
 NAME = "breakdown"
@@ -34,7 +23,6 @@ _PARTS = {"explain": ("ops", "op", "op"), "train": ("where the step goes", "part
 _BY = {"bound": "by what bounds it", "basis": "by what it rests on", "op": "by op", "part": "by part", "phase": "by phase"}  # fmt: skip
 _MOST = 7  # parts that a bar tells apart; the rest is one
 _LEAST = 5e-4  # of a bar: a part that is less cannot be seen
-_BAR = 0.62  # of a row
 _AXIS, _LINE = 0.85, 0.155  # inches: of an axis beside its bars, of a line of a legend
 
 
@@ -68,11 +56,22 @@ def draw(result: Result, look: Style) -> Any:
         places = list(axes[:, 0])
         for at, (by, group) in enumerate(groups.items()):
             axis = places[at] if look.slide else places[2 * at]
-            _bars(figure, axis, by, group, look, None if several else longest)
-            _legend(axis, None if look.slide else places[2 * at + 1])
+            _bars(
+                figure, axis, by, group, look, None if several else longest, None if look.slide else places[2 * at + 1]
+            )
         note = "black line: 90 % interval" if any(each.spread for each in bars) else ""
+        note += _money(result)
         headed(figure, look, _question(result), result, note)
     return figure
+
+
+def _money(result: Result) -> str:
+    """What a step costs, with the range of prices, where the answer says so."""
+    ends = [result.metrics.get(f"usd_per_step{end}") for end in ("", "_price_low", "_price_high")]
+    if ends[0] is None:
+        return ""
+    said = [f"${float(end):,.3g}" for end in ends if end is not None]
+    return f"; the step costs {said[0]}" + (f" ({said[1]} to {said[2]})" if len(said) == 3 else "")
 
 
 def _phase(result: Result) -> str:
@@ -154,50 +153,29 @@ def _total(bar: Stack) -> float:
     return sum(value for _, value in bar.parts)
 
 
-def _bars(figure: Any, axis: Any, by: str, bars: Sequence[Stack], look: Style, longest: float | None) -> None:
+def _bars(figure: Any, axis: Any, by: str, bars: Sequence[Stack], look: Style, longest: float | None, beside: Any) -> None:  # fmt: skip
+    """`beside`: a place of its own for the legend; None: it stands to the right of the bars."""
     totals = [_total(bar) for bar in bars]
     widest = longest or max(totals)
     unit = scale("step_s", [widest])
-    left = [0.0] * len(bars)
-    for i, (name, _) in enumerate(bars[0].parts):
-        values = [bar.parts[i][1] for bar in bars]
-        if not _seen(values, totals):
-            continue
-        colour, hatch = (GREY, "") if name.endswith(" others") else (SERIES[i % len(SERIES)], HATCHES[i % len(HATCHES)])
-        drawn = axis.barh(
-            range(len(bars)), [unit.of(value) for value in values], left=[unit.of(start) for start in left], height=_BAR,
-            color=colour, hatch=hatch, edgecolor=look_of.PAPER, linewidth=0.6, label=_label(name, values, totals, unit, look),
-        )  # fmt: skip
-        for at, (patch, value, total) in enumerate(zip(drawn, values, totals, strict=True)):
-            share = value / total if total else 0.0
-            of = f"{bars[at].name}: " if bars[at].name else ""
-            tip(figure, patch, f"{of}{name}: {unit.shown(value)}, {share:.1%} of {unit.shown(total)}")
-            if value > (0.07 if look.slide else 0.12) * widest:
-                axis.text(
-                    unit.of(left[at] + value / 2.0), at, f"{share:.0%}", ha="center", va="center", color=readable(colour),
-                    fontsize=max(look.font - 2.0, look_of.SMALL), bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.0},
-                )  # fmt: skip
-        left = [start + value for start, value in zip(left, values, strict=True)]
-    for at, (bar, total) in enumerate(zip(bars, totals, strict=True)):
+    seen = [i for i in range(len(bars[0].parts)) if _seen([bar.parts[i][1] for bar in bars], totals)]
+    parts = [bars[0].parts[i][0] for i in seen]
+    values = [[bar.parts[i][1] for i in seen] for bar in bars]
+    handles = stacked(figure, axis, values, parts, unit, [bar.name for bar in bars], look, widest=widest)
+    for at, bar in enumerate(bars):
         if bar.spread:
-            ends = [[unit.of(total - bar.spread[0])], [unit.of(bar.spread[1] - total)]]
-            axis.errorbar([unit.of(total)], [at - 0.44], xerr=ends, fmt="none", ecolor=INK, capsize=3, elinewidth=1.2)
-    axis.set(
-        xlim=(0.0, unit.of(widest) * 1.02), ylim=(len(bars) - 0.5, -0.62), xlabel=f"time [{unit.unit}]",
-        yticks=range(len(bars)), yticklabels=[short(bar.name, 28 if look.slide else 16) for bar in bars],
-    )  # fmt: skip
+            whisker(axis, at, bar.spread, unit)
+    named(axis, [bar.name for bar in bars], 28 if look.slide else 16)
+    axis.set(xlim=(0.0, unit.of(widest) * 1.02), ylim=(len(bars) - 0.5, -0.62), xlabel=f"time [{unit.unit}]")
     if not any(bar.name for bar in bars):
         axis.set_yticks([])
     axis.set_title(_BY.get(by, by), loc="left")
-
-
-def _legend(axis: Any, beside: Any) -> None:
-    """To the right of the bars, or in a place of its own below them."""
+    labels = [_label(part, [bar[i] for bar in values], totals, unit, look) for i, part in enumerate(parts)]
     if beside is None:
-        axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=1.4, borderaxespad=0.0, labelspacing=0.3)  # fmt: skip
+        axis.legend(handles, labels, loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=1.4, borderaxespad=0.0, labelspacing=0.3)  # fmt: skip
         return
     beside.axis("off")
-    beside.legend(*axis.get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(0.0, 1.0), handlelength=1.4, borderaxespad=0.0, labelspacing=0.25)  # fmt: skip
+    beside.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.0, 1.0), handlelength=1.4, borderaxespad=0.0, labelspacing=0.25)  # fmt: skip
 
 
 def _label(name: str, values: Sequence[float], totals: Sequence[float], unit: Scale, look: Style) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from simcost.report.cells import title
+from simcost.report.figures.marks import Mark, marked
+from simcost.report.figures.marks import rows as named
 from simcost.report.figures.points import axes, better, ends, labels, numeric, plan, rows, timed
 from simcost.report.figures.scales import scale
-from simcost.report.figures.style import BLUE, FAINT, PAPER, Style, canvas, headed, settings, tip, wrapped
+from simcost.report.figures.style import Style, canvas, headed, settings, wrapped
 from simcost.result import Result, Row
 
 NAME = "designs"
@@ -27,34 +29,17 @@ _PAID_FOR = {
 }
 
 
-class Judged(NamedTuple):
-    """A design in one metric. SI; `tied`: it is the best, or cannot be told from it; `prices`: the metric at both ends of the price of a GPU."""
-
-    name: str
-    y: float
-    low: float | None
-    high: float | None
-    tied: bool
-    fits: bool
-    prices: tuple[float, float] | None = None
-
-    @property
-    def most(self) -> float:
-        """The largest value that is drawn."""
-        return max(self.y, self.high or self.y, *(self.prices or ()))
-
-
 def applies(result: Result) -> bool:
     """Whether a result has two designs with a number to compare."""
     return any(len(found) > 1 for found in panels(result).values())
 
 
-def panels(result: Result) -> dict[str, list[Judged]]:
-    """What is drawn: metric -> designs, best first. SI."""
-    found: dict[str, list[Judged]] = {}
+def panels(result: Result) -> dict[str, list[Mark]]:
+    """What is drawn: metric -> designs, best first; filled are the best and what cannot be told from it. SI."""
+    found: dict[str, list[Mark]] = {}
     for metric, names, table in _asked(result):
         both = [(name, row) for name, row in zip(names, table, strict=True) if row.get(metric) is not None]
-        judged = [Judged(name, float(row[metric]), *_ends(row, metric), _tied(result, name, row, metric), bool(row.get("fits", True)), _prices(row, metric)) for name, row in both]  # fmt: skip
+        judged = [Mark(name, float(row[metric]), *_ends(row, metric), _tied(result, name, row, metric), bool(row.get("fits", True)), _prices(row, metric)) for name, row in both]  # fmt: skip
         if result.command != "plans":  # whose order is that of the metric which ranks them, in every panel
             judged.sort(key=lambda one: -one.y if better(metric) == "more" else one.y)
         if judged:
@@ -114,9 +99,9 @@ def _tied(result: Result, name: str, row: Row, metric: str) -> bool:
     return bool(row.get(f"{ranked}_best_or_tied", row.get("best_or_tied", False)))
 
 
-def _marked(judged: list[Judged]) -> list[Judged]:
+def _marked(judged: list[Mark]) -> list[Mark]:
     """Where the answer says nothing of ties the best alone is marked."""
-    return judged if any(one.tied for one in judged) else [judged[0]._replace(tied=True), *judged[1:]]
+    return judged if any(one.filled for one in judged) else [judged[0]._replace(filled=True), *judged[1:]]
 
 
 def draw(result: Result, look: Style) -> Any:
@@ -139,7 +124,7 @@ def draw(result: Result, look: Style) -> Any:
     return figure
 
 
-def _read(result: Result, found: Mapping[str, Sequence[Judged]]) -> Iterator[str]:
+def _read(result: Result, found: Mapping[str, Sequence[Mark]]) -> Iterator[str]:
     """What the marks mean, of those that are drawn."""
     every = [one for judged in found.values() for one in judged]
     if any(one.high is not None for one in every):
@@ -165,30 +150,12 @@ def _question(result: Result) -> str:
     return f"Which {what} is best, and is the difference certain?"
 
 
-def _panel(figure: Any, axis: Any, metric: str, judged: Sequence[Judged], look: Style, columns: int) -> None:
+def _panel(figure: Any, axis: Any, metric: str, judged: Sequence[Mark], look: Style, columns: int) -> None:
     unit = scale(metric, [one.most for one in judged])
     for at, one in enumerate(judged):
-        colour = BLUE if one.tied else FAINT
-        if one.prices:
-            axis.plot(
-                [unit.of(usd) for usd in one.prices],
-                [at, at],
-                "-|",
-                color=colour,
-                linewidth=0.6,
-                markersize=4.0,
-                label="price",
-            )
-        if one.low is not None and one.high is not None:
-            axis.plot(
-                [unit.of(one.low), unit.of(one.high)], [at, at], "-", color=colour, linewidth=1.6, label="interval"
-            )
-        marker = axis.plot([unit.of(one.y)], [at], "o" if one.fits else "X", color=colour, markerfacecolor=colour if one.tied else PAPER, label="estimate")[0]  # fmt: skip
-        within = "" if one.low is None or one.high is None else f" ({unit.shown(one.low)} to {unit.shown(one.high)})"
-        tip(figure, marker, f"{one.name}: {unit.shown(one.y)}{within}{'' if one.fits else '; does not fit in memory'}")
-    axis.set(
-        yticks=range(len(judged)), yticklabels=[wrapped(one.name, look, look.font - 1.5, 2, 0.42 / columns) for one in judged], ylim=(len(judged) - 0.5, -0.5),
-        xlabel=unit.label if look.slide and columns == 1 else unit.brief,
-    )  # fmt: skip
+        marked(figure, axis, at, one, unit, more="" if one.fits else "; does not fit in memory")
+    share, size = 0.42 / columns, look.font - 1.5
+    named(axis, [wrapped(one.name, look, size, 2, share) for one in judged], look.letters(share, size))
+    axis.set_xlabel(unit.label if look.slide and columns == 1 else unit.brief)
     axis.set_xlim(0.0, 1.06 * max(unit.of(one.most) for one in judged))
     axis.grid(True, axis="x")

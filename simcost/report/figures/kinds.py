@@ -19,6 +19,8 @@ from simcost.report.figures import (
     calibration,
     crossover,
     designs,
+    errors,
+    latency,
     memory,
     pareto,
     roofline,
@@ -27,6 +29,7 @@ from simcost.report.figures import (
     sweep,
     timeline,
 )
+from simcost.report.figures.learning import budget, laws, stages, variants
 from simcost.result import Result
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -45,7 +48,7 @@ class Kind(NamedTuple):
 
 KINDS: Mapping[str, Kind] = {
     each.NAME: Kind(each.NAME, each.COMMANDS, each.NEEDS, each.applies, each.draw)
-    for each in (against, calibration, crossover, sensitivity, timeline, sweep, designs, pareto, breakdown, roofline, memory)
+    for each in (against, calibration, errors, crossover, sensitivity, timeline, budget, stages, variants, laws, latency, sweep, designs, pareto, breakdown, roofline, memory)
 }  # fmt: skip
 
 

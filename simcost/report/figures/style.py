@@ -75,14 +75,21 @@ def settings(look: Style) -> Iterator[None]:
         yield
 
 
-def canvas(look: Style, heights: Sequence[float], columns: int = 1, key: int = 0, **more: Any) -> tuple[Any, Any, Any]:
-    """A figure without a display, its axes as an array of rows and columns, and below them a place for a key of so many lines (None: there is none). `heights`: of each row; title and foot have theirs beside. [inch]"""
+def canvas(
+    look: Style,
+    heights: Sequence[float],
+    columns: int = 1,
+    key: int = 0,
+    widths: Sequence[float] | None = None,
+    **more: Any,
+) -> tuple[Any, Any, Any]:
+    """A figure without a display, its axes as an array of rows and columns, and below them a place for a key of so many lines (None: there is none). `heights`: of each row; title and foot have theirs beside [inch]; `widths`: of the columns, as ratios."""
     from matplotlib.figure import Figure
 
     lines = [*heights, *([(key * (look.font - 1.0) * 1.45 + 4.0) / 72.0] if key else [])]
     figure = Figure(figsize=(look.width, sum(lines) + (0.75 if look.slide else 0.82)), layout="constrained")
-    grid = figure.add_gridspec(len(lines), columns, height_ratios=lines)
-    rows = grid[: len(heights), :].subgridspec(len(heights), columns, height_ratios=heights) if len(lines) > len(heights) else grid  # fmt: skip
+    grid = figure.add_gridspec(len(lines), columns, height_ratios=lines, width_ratios=widths)
+    rows = grid[: len(heights), :].subgridspec(len(heights), columns, height_ratios=heights, width_ratios=widths) if len(lines) > len(heights) else grid  # fmt: skip
     axes = rows.subplots(squeeze=False, **more)
     if not key:
         return figure, axes, None

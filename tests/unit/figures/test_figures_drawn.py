@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+from figurekit import axes
 
 import simcost
 from simcost.report.figures import designs, style
@@ -24,11 +25,6 @@ def explained() -> Result:
 @cache
 def swept() -> Result:
     return simcost.decode(*LLAMA, vary={"batch": [1, 16, 256], "context": [4096, 32768]})
-
-
-def axes(result: Result, name: str, width: str = "slide") -> list[Any]:
-    """Those that hold something: the place of a key does not."""
-    return [each for each in simcost.figures.draw(result, name, width).axes if each.axison]
 
 
 def widths(axis: Any) -> list[float]:
@@ -137,7 +133,7 @@ def test_designs_are_filled_where_the_answer_says_tied(more: dict[str, Any]) -> 
     for metric, judged in designs.panels(result).items():
         stem = {"step_s": "tokens_per_s_per_gpu"}.get(metric, metric)
         said = {result.metrics[f"best_{stem}"], *str(result.metrics.get(f"tied_{stem}", "")).split(", ")}
-        assert {one.name for one in judged if one.tied} == said & set(names), metric
+        assert {one.name for one in judged if one.filled} == said & set(names), metric
 
 
 def test_what_a_figure_is_of_holds_what_was_changed_and_no_point_that_it_does_not_hold() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from figurekit import distilled, judged, staged
 
 import simcost
 from simcost.errors import SpecError, plain
@@ -25,6 +26,12 @@ ASKED: dict[str, Callable[[], Result]] = {
     "crossover": lambda: simcost.crossover("llama-3.1-8b"),
     "sensitivity": lambda: simcost.sensitivity(*LLAMA, only="hw"),
     "timeline": lambda: simcost.schedule(["1f1b", "zb-h1"], 4, 8),
+    "latency": lambda: simcost.serve(*LLAMA, "1024", "256", rate="10/s", events=True, requests=20),
+    "budget": lambda: simcost.think("qwen3-8b", isl=512, osl="8k", budget="1k,4k,8k", usd_per_million="0.1:0.4"),
+    "laws": lambda: simcost.loss("llama-3.2-1b", 1e11),
+    "variants": distilled,
+    "stages": staged,
+    "errors": judged,
     "against": lambda: __import__("simcost.validation.kernels", fromlist=["reference"]).reference("h200"),
 }  # fmt: skip
 
@@ -138,8 +145,8 @@ def test_an_answer_without_a_figure_says_which_have_one() -> None:
     with pytest.raises(SpecError, match=r"this answer has no figure$") as error:
         simcost.figures.draw(Result("list models", {}, {}))
     assert "\n" not in str(error.value)
-    with pytest.raises(SpecError, match=r"no figure; there is sweep and pareto of serve at several loads$"):
-        simcost.figures.draw(simcost.serve("llama-3.1-8b", "h200", isl=64, osl=8, rate=1.0))
+    with pytest.raises(SpecError, match=r"no figure; there is latency of serve at one load; sweep and pareto of serve at several loads$"):
+        simcost.figures.draw(Result("serve", {}, {}))
     with pytest.raises(
         SpecError, match=r"--figure sweep: this answer of 'crossover' has crossover; sweep is of decode"
     ):
