@@ -14,7 +14,7 @@ def schedule(
     barrier: bool = True, draw: str | Path | None = None,
 ) -> Result:  # fmt: skip
     """Time, bubble and chunks in flight of pipeline schedules. Durations in seconds of one micro-batch through one virtual stage: `forward`, `backward` (the input gradient alone) and `weight`, both as long as
-    a forward where they are not stated; `overlapped`: a forward and both gradients together. `stage_times`: these three for each virtual stage. `draw`: a picture (.png, .svg, .html) or a trace (.trace.json) to write.
+    a forward where they are not stated; `overlapped`: a forward and both gradients together. `stage_times`: these three for each virtual stage. `draw`: a picture (.png, .svg, .pdf), a page (.html) or a trace (.trace.json) to write.
     Raises SpecError for numbers that a schedule does not allow."""
     from simcost.scenarios import schedule as scenario
 

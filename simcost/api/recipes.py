@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from simcost.api.arguments import Count, Sets, sets_of, unboxes
 from simcost.api.learning import rl
 from simcost.api.serving import serve
 from simcost.api.training import train
+from simcost.files import write_whole
 from simcost.result import Result
 
 _OPTION = "--timeline"
@@ -22,7 +25,7 @@ def recipe(
 ) -> Result:  # fmt: skip
     """What a recipe costs: `recipe` ships (`workloads/recipes`) or is a file. `hw`, `gpus`: of all stages, instead of the recipe's own; `set`: "<stage>.<key>" to a value; `price`: USD per GPU hour. `ranges`: what
     GPU hours are at both ends of each assumption, which takes most of the time. `timeline`: a
-    picture (.png, .svg, .html) or a trace (.trace.json) to write. Raises SpecError for wrong input, Infeasible for a stage that cannot run."""
+    picture (.png, .svg, .pdf), a page (.html) or a trace (.trace.json) to write. Raises SpecError for wrong input, Infeasible for a stage that cannot run."""
     from simcost.scenarios.recipe.result import result
 
     if timeline is not None:
@@ -32,13 +35,20 @@ def recipe(
     count: Any = None if gpus is None else grammar.read("plan.gpus", gpus)
     found, stages = result(recipe, hw, count, sets_of(set), price, ranges, {"train": train, "serve": serve, "rl": rl})
     if timeline is not None:
-        from simcost.report.figures import spans
-
-        rows = [
-            spans.Span(
-                one.stage.name, one.stage.command, f"{one.cost.gpu_hours:,.0f} GPU hours", one.start_s, one.end_s
-            )
-            for one in stages
-        ]
-        spans.write(Path(timeline), rows, found.verdict, found, _OPTION)
+        _write(Path(timeline), found, stages)
     return found
+
+
+def _write(path: Path, found: Result, stages: Sequence[Any]) -> None:
+    """The stages as a trace, a picture or a page. Raises SpecError where it cannot be written."""
+    from simcost.report import timeline
+
+    if not timeline.is_trace(path):
+        from simcost.report.figures.timeline import charts
+
+        timeline.write(path, charts(found), found, _OPTION)
+        return
+    from simcost.report.learning.spans import Span, trace
+
+    spans = [Span(one.stage.name, one.stage.command, f"{one.cost.gpu_hours:,.0f} GPU hours", one.start_s, one.end_s) for one in stages]  # fmt: skip
+    write_whole(path, json.dumps(trace(spans, found.verdict), separators=(",", ":")), f"{_OPTION} {path}")

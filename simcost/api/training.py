@@ -28,7 +28,7 @@ def train(
     checkpoint_rate: Quantity | None = None, checkpoint_interval: Quantity | None = None,
 ) -> Result:  # fmt: skip
     """One training step: `global_batch` sequences of `seq` tokens (4,096), `micro_batch` (1) of a replica at a time. One of `tokens`, `days`, `usd`: the length of a run of such steps. `stack`: of `workloads/stacks`;
-    `levers`: what single changes would do. `timeline`: a picture (.png, .svg, .html) or a trace (.trace.json) to write. `rampup`: (first batch, increment, samples) of a batch that grows, as Megatron-LM's --rampup-batch-size; `scaling`:
+    `levers`: what single changes would do. `timeline`: a picture (.png, .svg, .pdf), a page (.html) or a trace (.trace.json) to write. `rampup`: (first batch, increment, samples) of a batch that grows, as Megatron-LM's --rampup-batch-size; `scaling`:
     numbers of GPUs for the same batch; of failures `mtbf` of one GPU, `restart` and `checkpoint_interval` ([s], or "5 h") and `checkpoint_rate` ([B/s], or "200 GB/s"). Raises SpecError for wrong settings, Infeasible
     for a plan that breaks a rule."""
     from simcost.scenarios.train.question import asked

@@ -17,7 +17,7 @@ def recipe(
     gpus: o.Gpus = None, price: o.Price = None,
     set: Annotated[list[str] | None, typer.Option("--set", help="A value of a stage, or of all that have it: rl.steps=4000, '*.plan.ep=16'.")] = None,
     ranges: Annotated[bool, typer.Option("--ranges/--no-ranges", help="Also price each assumption at both ends of its range.")] = True,
-    timeline: Annotated[Path | None, typer.Option("--timeline", help="Draw the stages: .png, .svg, .html (extra 'plot'), or .trace.json for Perfetto.")] = None,
+    timeline: Annotated[Path | None, typer.Option("--timeline", help="Draw the stages: .png, .svg, .pdf, a page as .html (extra 'plot'), or .trace.json for Perfetto.")] = None,
     format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """What a training recipe costs: GPU hours, $ and days of its stages, beside published figures, and the effect of its assumptions."""

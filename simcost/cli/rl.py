@@ -53,7 +53,7 @@ def rl(
     stack: o.Stack = None,
     framework: Annotated[str | None, typer.Option("--framework", help="Host times of a framework (workloads/rl-stacks), or a file; default plain.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random lengths.")] = 1,
-    timeline: Annotated[Path | None, typer.Option("--timeline", help="Draw the step: .png, .svg, .html (extra 'plot'), or .trace.json for Perfetto.")] = None,
+    timeline: Annotated[Path | None, typer.Option("--timeline", help="Draw the step: .png, .svg, .pdf, a page as .html (extra 'plot'), or .trace.json for Perfetto.")] = None,
     levers: Annotated[bool, typer.Option("--levers/--no-levers", help="Also show what single changes would do to the step.")] = True,
     engine: o.Engine = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip

@@ -24,7 +24,7 @@ def train(
     restart: Annotated[str | None, typer.Option("--restart", help="Of the run: time from a failure to the next step: 15min; default 10 min, assumed.")] = None,
     checkpoint_rate: Annotated[str | None, typer.Option("--checkpoint-rate", help="Of the run: bytes that all ranks together write per second: '200 GB/s'; default 122 MB/s per GPU, Llama 3's.")] = None,
     checkpoint_interval: Annotated[str | None, typer.Option("--checkpoint-interval", help="Of the run: training between two checkpoints: 1h; default the best one (Daly).")] = None,
-    timeline: Annotated[Path | None, typer.Option("--timeline", help="Draw the step: .png, .svg, .html (extra 'plot'), or .trace.json for Perfetto.")] = None,
+    timeline: Annotated[Path | None, typer.Option("--timeline", help="Draw the step: .png, .svg, .pdf, a page as .html (extra 'plot'), or .trace.json for Perfetto.")] = None,
     levers: Annotated[bool, typer.Option("--levers/--no-levers", help="Show what single changes would do to the step.")] = True,
     engine: o.Engine = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip

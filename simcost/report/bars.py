@@ -12,7 +12,7 @@ GRADIENTS, OPTIMIZER, GATHERS = "G", "O", "A"  # kinds of bars that are no passe
 
 
 class Bar(NamedTuple):
-    """A pass as it is drawn. [s] `half`: 0 for the whole height of a rank, 1 and 2 for the upper and the lower half of a pair; `wires`: (kind of communication, seconds of the bar that it takes and nothing hides)."""
+    """A pass as it is drawn. [s] `half`: 0 for the whole height of a rank, 1 and 2 for the upper and the lower half of a pair; `wires`: (kind of communication, seconds of the bar that it takes and nothing hides); `said`: more of it, under the pointer."""
 
     rank: int
     kind: str
@@ -22,6 +22,7 @@ class Bar(NamedTuple):
     end: float
     half: int = 0
     wires: tuple[tuple[str, float], ...] = ()
+    said: str = ""
 
 
 class Levels(NamedTuple):
@@ -38,7 +39,7 @@ class Levels(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """One schedule: its bars, how many ranks it has, and a line over it; of a training step also the memory of each rank, what each holds, and the capacity. [B] `kinds`: colour and words of each kind of bar, and `rows`: a name of each row, where they are no passes of a pipeline."""
+    """One schedule: its bars, how many ranks it has, and a line over it; of a training step also the memory of each rank, what each holds, and the capacity. [B] `kinds`: colour and words of each kind of bar, `rows`: a name of each row, and `beside`: words to the right of each, where they are no passes of a pipeline."""
 
     name: str
     title: str
@@ -49,6 +50,7 @@ class Chart(NamedTuple):
     capacity: float = 0.0
     kinds: Mapping[str, tuple[str, str]] = MappingProxyType({})
     rows: Sequence[str] = ()
+    beside: Sequence[str] = ()
 
 
 def chart(drawn: Drawn) -> Chart:

@@ -7,14 +7,16 @@ have none left; tests hold them apart for protanopes, deuteranopes and tritanope
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from simcost import units
 from simcost.report.bars import GATHERS, GRADIENTS, OPTIMIZER, Bar, Chart, Levels
+from simcost.report.figures.style import tip
 from simcost.training import split
+from simcost.units import show
 
 IDLE = "idle"
 COLOURS = {
@@ -28,9 +30,10 @@ WORDS = {
 }  # fmt: skip
 _KINDS = {"B": "BW", GRADIENTS: split.DATA, GATHERS: split.DATA, OPTIMIZER: split.OPTIMIZER}
 _GIB = units.parse("1 GiB", "bytes")
+_SINGLE = 400  # bars up to which each says under the pointer what it is
 _LABELLED = 60  # passes of a rank up to which each shows its micro-batch
 _VECTORS = (
-    9000  # rectangles, or steps, that a file holds each by itself; more are an image in it, which bounds the file
+    6000  # rectangles, or steps, that a file holds each by itself; more are an image in it, which bounds the file
 )
 _TALLEST = 7.0  # inches of all rows
 _PARTED = (
@@ -54,27 +57,6 @@ def kinds_of(charts: Sequence[Chart]) -> dict[str, tuple[str, str]]:
     return {**own, **idle} if own else {name: (colour, WORDS[name]) for name, colour in COLOURS.items()}
 
 
-def figure(plt: Any, charts: Sequence[Chart]) -> Any:
-    """All charts below each other, on one axis of time, each with its memory where it has one."""
-    from matplotlib.patches import Patch
-
-    tall = [height for chart in charts for height in heights(chart)]
-    last = max(bar.end for chart in charts for bar in chart.bars)
-    found, axes = plt.subplots(
-        len(tall), 1, figsize=(15, sum(tall) + 0.7), sharex=True, squeeze=False, layout="constrained",
-        gridspec_kw={"height_ratios": tall},
-    )  # fmt: skip
-    rows = iter(axes[:, 0])
-    for chart in charts:
-        passes(next(rows), chart, last)
-        if chart.memory:
-            memory(next(rows), chart, last)
-    axes[-1, 0].set_xlabel("time [s]")
-    shown = [Patch(facecolor=colour, label=words) for colour, words in kinds_drawn(charts)]
-    found.legend(handles=shown, loc="outside lower center", ncols=min(len(shown), 5), frameon=False)
-    return found
-
-
 def kinds_drawn(charts: Sequence[Chart]) -> list[tuple[str, str]]:
     """Colour and words of what a picture of charts holds."""
     drawn = {IDLE, *(kind_of(bar.kind) for chart in charts for bar in chart.bars)}
@@ -87,8 +69,8 @@ def heights(chart: Chart) -> list[float]:
     return [max(1.1 + min(0.26 * chart.ranks, _TALLEST), 1.8), *([2.6] if chart.memory else [])]
 
 
-def passes(axis: Any, chart: Chart, last: float, wide: float = 15.0) -> None:
-    """The bars of one chart on an axis that is so wide. [inch]"""
+def passes(figure: Any, axis: Any, chart: Chart, last: float, wide: float) -> None:
+    """The bars of one chart on an axis that is so wide. [inch] Of few bars each says under the pointer what it is, of many each colour."""
     most = max(Counter(bar.rank for bar in chart.bars).values())
     labelled, edge = most <= _LABELLED, 0.5 if most <= _LABELLED else 0.15 if most <= _PARTED else 0.0
     half = _HEIGHT / 2.0
@@ -104,8 +86,12 @@ def passes(axis: Any, chart: Chart, last: float, wide: float = 15.0) -> None:
     known = kinds_of([chart])
     for name in (IDLE, *known):
         if name in coloured:
-            _area(axis, coloured.pop(name), known[name][0], edge)
+            each = coloured.pop(name)
+            area = _area(axis, each, known[name][0], edge)
+            if len(chart.bars) > _SINGLE and name != IDLE:
+                tip(figure, area, f"{known[name][1]}: {len(each):,} times, {show(sum(end - start for start, end, _, _ in each), 'seconds')} on all {'ranks' if not chart.rows else 'rows'}")  # fmt: skip
     _image(axis, many)
+    _told_each(figure, axis, chart, known)
     for bar in chart.bars if labelled else ():
         if bar.end - bar.start > last * 0.09 / wide and bar.microbatch >= 0 and kind_of(bar.kind) in ("F", "BW", "W"):
             middle = sum(_rows(bar)) / 2.0
@@ -113,7 +99,19 @@ def passes(axis: Any, chart: Chart, last: float, wide: float = 15.0) -> None:
     axis.set(xlim=(0.0, last), ylim=(chart.ranks - 0.5, -0.5), yticks=range(0, chart.ranks, max(chart.ranks // 8, 1)), ylabel="rank")  # fmt: skip
     if chart.rows:
         axis.set(yticks=range(chart.ranks), yticklabels=list(chart.rows), ylabel="")
-    axis.set_title(chart.title, loc="left", fontsize=10)
+
+
+def _told_each(figure: Any, axis: Any, chart: Chart, known: Mapping[str, tuple[str, str]]) -> None:
+    """What each of few bars is, under the pointer: on a rectangle that cannot be seen, for the bars of a colour are one path."""
+    from matplotlib.patches import Rectangle as Patch
+
+    for bar in chart.bars if len(chart.bars) <= _SINGLE else ():
+        top, bottom = _rows(bar)
+        words = known[kind_of(bar.kind)][1] + (f" of micro-batch {bar.microbatch}" if bar.microbatch >= 0 and not chart.rows else "")  # fmt: skip
+        exposed = "".join(f"; {known[name][1]} {show(seconds, 'seconds')} of it" for name, seconds in bar.wires)
+        where = chart.rows[bar.rank] if chart.rows else f"rank {bar.rank}"
+        over = Patch((bar.start, top), bar.end - bar.start, bottom - top, facecolor="white", alpha=0.004, linewidth=0.0, label="tip")  # fmt: skip
+        tip(figure, axis.add_patch(over), f"{where}: {words}, {show(bar.end - bar.start, 'seconds')}, from {show(bar.start, 'seconds')} on{exposed}{'; ' + bar.said if bar.said else ''}")  # fmt: skip
 
 
 def _rows(bar: Bar) -> tuple[float, float]:
@@ -122,7 +120,7 @@ def _rows(bar: Bar) -> tuple[float, float]:
     return top, top + (_HEIGHT if bar.half == 0 else _HEIGHT / 2.0)
 
 
-def _area(axis: Any, rectangles: Sequence[Rectangle], colour: str, edge: float) -> None:
+def _area(axis: Any, rectangles: Sequence[Rectangle], colour: str, edge: float) -> Any:
     """Rectangles of one colour as one path: a file holds four corners of each, and no style."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
@@ -130,9 +128,7 @@ def _area(axis: Any, rectangles: Sequence[Rectangle], colour: str, edge: float) 
     left, right, top, bottom = np.array(rectangles).T
     corners = np.stack([np.stack(pair, -1) for pair in ((left, top), (right, top), (right, bottom), (left, bottom), (left, top))], 1)  # fmt: skip
     codes = np.tile([Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY], len(rectangles))
-    axis.add_patch(
-        PathPatch(Path(corners.reshape(-1, 2), codes), facecolor=colour, edgecolor="white", linewidth=edge)
-    )  # fmt: skip
+    return axis.add_patch(PathPatch(Path(corners.reshape(-1, 2), codes), facecolor=colour, edgecolor="white", linewidth=edge))  # fmt: skip
 
 
 def _image(axis: Any, many: bool) -> None:
@@ -141,7 +137,7 @@ def _image(axis: Any, many: bool) -> None:
         axis.set_rasterization_zorder(_TEXT)
 
 
-def memory(axis: Any, chart: Chart, last: float, legend: bool = True) -> None:
+def memory(axis: Any, chart: Chart, last: float) -> None:
     """The fullest rank as what it is made of, all others as lines, and the capacity."""
     fullest = max(range(chart.ranks), key=lambda rank: chart.memory[rank].peak)
     many = sum(len(one.activations) for one in chart.memory) > _VECTORS
@@ -162,17 +158,6 @@ def memory(axis: Any, chart: Chart, last: float, legend: bool = True) -> None:
     top = 1.08 * max(chart.capacity, *(each.peak for each in chart.memory)) / _GIB
     _image(axis, many)
     axis.set(ylim=(0.0, top), ylabel="memory per GPU [GiB]")
-    if legend:
-        axis.legend(
-            loc="lower left",
-            bbox_to_anchor=(0.0, 1.0),
-            ncols=12,
-            fontsize=8,
-            frameon=False,
-            borderaxespad=0.0,
-            handlelength=1.4,
-            columnspacing=1.1,
-        )
 
 
 def _steps(levels: Levels, last: float) -> tuple[list[float], list[float]]:

@@ -1,16 +1,15 @@
-"""How pictures of a timeline and of a validation are made and written (extra `plot`)."""
+"""How pictures of a validation are made and written (extra `plot`)."""
 
 from __future__ import annotations
 
 import io
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from simcost.errors import SpecError, plain
+from simcost.errors import SpecError
 from simcost.files import check, write_whole
 
 
@@ -33,18 +32,6 @@ def ready(path: Path) -> None:
     """Raises SpecError, before the work, for a picture that cannot be drawn or written."""
     pyplot(path)
     check(path, f"--plot {path}")
-
-
-def svg(plt: Any, figure: Any) -> str:
-    """A picture as the text of an SVG file, closed; positions to a hundredth of a point."""
-    buffer = io.StringIO()
-    try:
-        with _quiet():
-            figure.savefig(buffer, format="svg", dpi=150)
-    finally:
-        plt.close(figure)
-    picture = re.sub(r"(\d\.\d\d)\d+", r"\1", buffer.getvalue())
-    return "\n".join(map(plain, picture.split("\n")))  # XML has no control characters
 
 
 @contextmanager

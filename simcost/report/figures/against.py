@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+from simcost.report.cells import title
 from simcost.report.figures.points import ends
 from simcost.report.figures.scales import Scale, scale
 from simcost.report.figures.style import (  # fmt: skip
@@ -211,7 +212,7 @@ def _panel(figure: Any, axis: Any, panel: Panel, groups: Sequence[str], look: St
     for which in ("x", "y"):
         ticks(axis, which, low, high, look, few=several)
         getattr(axis, f"set_{which}lim")(low, high)
-    words = unit.unit or panel.metric.partition("_")[2].replace("_per_s", "/s").replace("_", " ")
+    words = unit.unit or title(panel.metric.partition("_")[2])
     axis.set(xlabel=f"{panel.metric.partition('_')[0]} [{words}]", ylabel=f"predicted [{words}]")
     axis.set_title(panel.table, loc="left")
     axis.grid(True, which="major")

@@ -10,10 +10,12 @@ from typing import Any
 
 from simcost.report import gantt
 from simcost.report.bars import Bar, Chart, chart
+from simcost.report.figures.marks import beside
 from simcost.report.figures.scales import scale
 from simcost.report.figures.style import SERIES, Style, canvas, headed, key, settings, short, wrapped
 from simcost.report.learning.timeline import KINDS
-from simcost.result import Result
+from simcost.result import Result, Row
+from simcost.units import show
 
 NAME = "timeline"
 COMMANDS = ("schedule", "train", "rl", "recipe")
@@ -62,25 +64,37 @@ def _training(result: Result) -> Sequence[Chart]:
 def _phases(result: Result) -> Sequence[Chart]:
     rows = [row for row in result.tables["phases"] if row.get("end_s") is not None]
     pools = list(dict.fromkeys(str(row["pool"]) for row in rows))
-    bars = [Bar(pools.index(str(row["pool"])), str(row["phase"]), -1, 0, float(row["start_s"]), float(row["end_s"])) for row in rows]  # fmt: skip
+    bars = [Bar(pools.index(str(row["pool"])), str(row["phase"]), -1, 0, float(row["start_s"]), float(row["end_s"]), said=_within(row)) for row in rows]  # fmt: skip
     kinds = {name: (colour, words) for name, (colour, words) in KINDS.items()}
     return [Chart("", "", bars, len(pools), kinds=kinds, rows=tuple(pools))]
+
+
+def _within(row: Row) -> str:
+    """The interval of a phase, and what its time rests on."""
+    low, high = row.get("low_s"), row.get("high_s")
+    within = "" if low is None or high is None else f"90 %: {show(float(low), 'seconds')} to {show(float(high), 'seconds')}"  # fmt: skip
+    return "; ".join(filter(None, (within, str(row.get("rests_on") or ""))))
 
 
 def _stages(result: Result) -> Sequence[Chart]:
     rows = [row for row in result.tables["stages"] if row.get("stage_s")]
     kinds = {name: (SERIES[at % len(SERIES)], name) for at, name in enumerate(dict.fromkeys(str(row["command"]) for row in rows))}  # fmt: skip
     start, lasts = _DAYS
-    bars = [Bar(at, str(row["command"]), -1, 0, float(row[start]), float(row[start]) + float(row[lasts])) for at, row in enumerate(rows)]  # fmt: skip
-    return [Chart("", "", bars, len(rows), kinds=kinds, rows=tuple(short(row["recipe_stage"], 24) for row in rows))]
+    bars = [Bar(at, str(row["command"]), -1, 0, float(row[start]), float(row[start]) + float(row[lasts]), said=str(row.get("says") or "")) for at, row in enumerate(rows)]  # fmt: skip
+    hours = tuple(f"{float(row['gpu_hours']):,.0f} GPU hours" if row.get("gpu_hours") else "" for row in rows)
+    return [Chart("", "", bars, len(rows), kinds=kinds, rows=tuple(short(row["recipe_stage"], 24) for row in rows), beside=hours)]  # fmt: skip
 
 
 def draw(result: Result, look: Style) -> Any:
     """A figure of matplotlib. Drawn values are those of `charts`."""
+    return drawn(charts(result), result, look)
+
+
+def drawn(found: Sequence[Chart], result: Result, look: Style) -> Any:
+    """A figure of charts that are known: all below each other on one axis of time, each with its memory where it has one."""
     from matplotlib.patches import Patch
     from matplotlib.ticker import MaxNLocator
 
-    found = charts(result)
     last = max(bar.end for each in found for bar in each.bars)
     unit = scale("stage_start_s" if result.command == "recipe" else "time_s", [last])
     share = 1.0 if look.slide else 0.6
@@ -93,11 +107,13 @@ def draw(result: Result, look: Style) -> Any:
         rows, more = iter(axes[:, 0]), dict[str, Any]()
         for each in found:
             axis = next(rows)
-            gantt.passes(axis, each, last, look.width * 0.85)
+            gantt.passes(figure, axis, each, last, look.width * 0.85)
+            for at, words in enumerate(each.beside):
+                beside(axis, at, words, look)
             axis.set_title(wrapped(each.title, look, look.font - 1.5, 2, 0.82), loc="left", fontsize=max(look.font - 1.5, 7.0))  # fmt: skip
             if each.memory:
                 axis = next(rows)
-                gantt.memory(axis, each, last, legend=False)
+                gantt.memory(axis, each, last)
                 axis.set_ylabel("memory per GPU [GiB]" if look.slide else "GiB")
                 handles, words = axis.get_legend_handles_labels()
                 more |= {short(word, look.letters(0.85 / columns)): handle for handle, word in list(zip(handles, words, strict=True))[-filled:]}  # fmt: skip

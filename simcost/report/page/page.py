@@ -25,8 +25,9 @@ from simcost.result import Result, Row
 
 MOST = 1_000_000  # bytes of a page
 _ROWS = (1000, 300, 100, 30, 10)  # of a table, tried in turn
-_PICTURE = 250_000  # bytes of an SVG, above which it is an image
+_PICTURES = 800_000  # bytes of all SVGs
 _HEADS = 6
+_END = re.compile(r"_(low|high)(_s)?$")  # of an interval, which stands below its number
 _INPUTS = 20_000  # characters
 
 
@@ -45,27 +46,34 @@ def page(result: Result, figures: Mapping[str, str] | None = None) -> str:
     raise SpecError(f"the page of '{result.command}' would be larger than 1 MB: --format csv has all rows")
 
 
-def drawn(result: Result) -> dict[str, str]:
-    """Markup of every figure that a result has. Raises SpecError without matplotlib."""
-    found = kinds.names(result)
+def drawn(result: Result, known: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Markup of every figure that a result has, the first in front; those in `known` were drawn before. Raises SpecError without matplotlib."""
+    given = known or {}
+    found = dict.fromkeys([*given, *kinds.names(result)])
     if not found:
         return {}
     kinds.ready("a figure in a page")
-    return {name: _inline(name, kinds.figure(result, name)) for name in found}
+    figures = {name: given[name] if name in given else kinds.figure(result, name) for name in found}
+    texts = {name: kinds.svg(figure) for name, figure in figures.items()}
+    shown: dict[str, str] = {}
+    left = sum(map(len, texts.values()))
+    first = next(iter(texts))
+    # Where all together are too large the largest are images, and the first at last.
+    for name in sorted(texts, key=lambda one: (one == first, -len(texts[one]))):
+        words = escaped(figures[name].get_suptitle().replace("\n", " "))
+        shown[name] = inline(texts[name], name, words) if left <= _PICTURES else _image(figures[name], words)
+        left -= len(texts[name])
+    return {name: shown[name] for name in found}
 
 
-def _inline(name: str, figure: Any) -> str:
-    """An SVG inside a page: its size is the page's, its ink and paper too, its names its own. One that is large is an image."""
-    words = escaped(figure.get_suptitle().replace("\n", " "))
-    text = kinds.svg(figure)
-    if len(text) > _PICTURE:
-        data = base64.b64encode(kinds.picture(figure, ".png")).decode()
-        return f'<img alt="{words}" style="width:100%" src="data:image/png;base64,{data}">'
-    return inline(text, name, words)
+def _image(figure: Any, words: str) -> str:
+    """A figure as an image inside a page. `words`: what it shows, escaped."""
+    data = base64.b64encode(kinds.picture(figure, ".png")).decode()
+    return f'<img alt="{words}" style="width:100%" src="data:image/png;base64,{data}">'
 
 
 def inline(text: str, name: str, words: str) -> str:
-    """The markup of an SVG file for a page. `words`: what it shows, escaped, for who cannot see it."""
+    """The markup of an SVG file for a page: its size is the page's, its ink and paper too, its names its own. `words`: what it shows, escaped, for who cannot see it."""
     inner = text[text.index("<svg") :]
     inner = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", inner, count=1)
     inner = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", inner)
@@ -96,7 +104,9 @@ def _head(result: Result, name: str) -> str:
     """The answer: what it is in a sentence, what was asked, and the first numbers with their intervals."""
     said = asked(result)
     heads = [one for one in metrics.headlines() if _number(result.metrics.get(one))]
-    heads = (heads or [one for one, value in result.metrics.items() if _number(value)])[:_HEADS]
+    heads = (heads or [one for one, value in result.metrics.items() if _number(value) and not _END.search(one)])[
+        :_HEADS
+    ]
     cards = "".join(_card(one, result.metrics) for one in heads)
     return (
         f"<h1>{name}</h1>\n"

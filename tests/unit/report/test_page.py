@@ -186,7 +186,7 @@ def test_without_matplotlib_a_page_has_its_tables_and_says_so(monkeypatch: pytes
 
 def test_a_large_picture_is_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(pages, "_PICTURE", 1000)
+    monkeypatch.setattr(pages, "_PICTURES", 1000)
     text = page(simcost.crossover("llama-3.1-8b"))
     assert "<svg" not in text
     assert 'src="data:image/png;base64,' in text

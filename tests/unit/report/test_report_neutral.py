@@ -120,7 +120,7 @@ def test_a_picture_shows_words(words: str, suffix: str, tmp_path: Path) -> None:
     assert all(c.isprintable() or c == "\n" for c in text)
     if suffix == ".svg":
         ElementTree.fromstring(text)
-    assert "<script>" not in text
+    assert text.count("<script>") == (suffix == ".html")  # the page's own, which sorts its tables
     assert suffix == ".svg" or html.escape(plain(words)) in text or "\n" in words
 
 

@@ -156,9 +156,9 @@ def test_no_two_colours_look_alike(who: str) -> None:
 def test_a_file_that_is_no_picture_is_refused_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = ["train", "--model", "llama-3.1-8b", "--hw", "h100", "--timeline", str(tmp_path / "x.pdf")]
+    line = ["train", "--model", "llama-3.1-8b", "--hw", "h100", "--timeline", str(tmp_path / "x.gif")]
     assert run(line) == 2
-    assert capsys.readouterr().err == f"simcost: --timeline {tmp_path / 'x.pdf'}: the name must end in .png, .svg, .html or .trace.json\n"  # fmt: skip
+    assert capsys.readouterr().err == f"simcost: --timeline {tmp_path / 'x.gif'}: the name must end in .png, .svg, .pdf, .html or .trace.json\n"  # fmt: skip
     with pytest.raises(SpecError, match="no such folder"):
         timeline.checked(tmp_path / "none" / "x.svg", "--timeline")
 
