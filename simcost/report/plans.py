@@ -64,23 +64,12 @@ def marked(row: Row) -> Row:
 def _ordered(row: Row) -> list[str]:
     """Columns in the order of their worth to a reader: after the ranked metric its place, then its interval, then what else was chosen."""
     if "batch" not in row:
-        return _trained(list(row))
+        return list(row)
     names = [name for name in row if name not in (*_BESIDE, *_CHOSEN)]
     ranked = names.index("batch") + 2
     ends = [name for name in names[ranked : ranked + 2] if name.endswith(("_low", "_high", "_low_s", "_high_s"))]
     rest = names[ranked + len(ends) :]
     return [*names[:ranked], *(name for name in (*_BESIDE, *ends, *_CHOSEN) if name in row), *rest]
-
-
-def _trained(names: list[str]) -> list[str]:
-    """The same of plans of a training step: the metric that ranks them and its place stand behind the sizes, before what else a plan sets."""
-    if "schedule" not in names or "versus_best" not in names:
-        return names
-    place = names.index("versus_best")
-    ranked = [name for name in names[place - 1 : place + 2] if name in (names[place - 1], *_BESIDE)]
-    rest = [name for name in names if name not in ranked]
-    at = rest.index("schedule")
-    return [*rest[:at], *ranked, *rest[at:]]
 
 
 def _several(rows: Sequence[Row]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from simcost import units
 from simcost.report.bars import GATHERS, GRADIENTS, OPTIMIZER, Bar, Chart
-from simcost.report.gantt import WORDS, kind_of
+from simcost.report.figures.gantt import WORDS, kind_of
 
 _MICROSECOND = units.parse("1 us", "seconds")
 _ONCE = {GRADIENTS: "sums of gradients", OPTIMIZER: "optimizer", GATHERS: "gathers of weights"}

@@ -17,7 +17,9 @@ _MOST = 5  # commands that a line names
 def of(message: str, argv: Sequence[str], app: typer.Typer) -> str:
     """The message of a command line that was refused, in one line."""
     if message.startswith("Got unexpected extra argument"):
-        return f"{message}: write a name after its option, as in --model NAME, and put a value that has spaces in quotes"
+        return (
+            f"{message}: write a name after its option, as in --model NAME, and put a value that has spaces in quotes"
+        )
     if found := re.match(r"No such option: (--[\w-]+)", message):
         having = [name for name in owners(app, found[1]) if name != argv[0]]
         return f"No such option: {found[1]} (it is an option of {', '.join(having)})" if having else message

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from simcost.report import gantt
 from simcost.report.bars import Bar, Chart, chart
+from simcost.report.figures import gantt
 from simcost.report.figures.marks import beside
 from simcost.report.figures.scales import scale
 from simcost.report.figures.style import SERIES, Style, canvas, headed, key, settings, short, wrapped

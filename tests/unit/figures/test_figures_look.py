@@ -145,7 +145,10 @@ def test_an_answer_without_a_figure_says_which_have_one() -> None:
     with pytest.raises(SpecError, match=r"this answer has no figure$") as error:
         simcost.figures.draw(Result("list models", {}, {}))
     assert "\n" not in str(error.value)
-    with pytest.raises(SpecError, match=r"no figure; there is latency of serve at one load; sweep and pareto of serve at several loads$"):
+    with pytest.raises(
+        SpecError,
+        match=r"no figure; there is latency of serve at one load; sweep and pareto of serve at several loads$",
+    ):
         simcost.figures.draw(Result("serve", {}, {}))
     with pytest.raises(
         SpecError, match=r"--figure sweep: this answer of 'crossover' has crossover; sweep is of decode"

@@ -72,8 +72,7 @@ def test_a_whole_batch_waits_for_its_fullest_replica() -> None:
 def test_rounds_keep_their_pace() -> None:
     """Little's law knows means alone."""
     found = [
-        rounds.steady(engine(free), ONE, OSL, 16, 128, 256, 1, True, NO_TOOLS, alike).seconds
-        for alike in (0.0, 0.9)
+        rounds.steady(engine(free), ONE, OSL, 16, 128, 256, 1, True, NO_TOOLS, alike).seconds for alike in (0.0, 0.9)
     ]
     assert found[1] == pytest.approx(found[0], rel=0.12)
 

@@ -15,8 +15,9 @@ import pytest
 import simcost
 from simcost.cli.app import run
 from simcost.errors import SpecError
-from simcost.report import gantt, timeline
+from simcost.report import timeline
 from simcost.report.bars import Chart
+from simcost.report.figures import gantt
 from simcost.report.trace import trace
 from simcost.report.training_timeline import charts
 from simcost.result import Result
