@@ -83,11 +83,9 @@ def make(
     if twice:
         raise SpecError(f"'{twice[0]}' is both set and varied")
     usable = settings.of_step(decode)
-    training = {one.key for one in settings.TRAINING}
+    of_inference([*sets, *axes])
     for path in [*sets, *axes]:
         root, key = grammar.split(path)
-        if root == settings.STACK or (root == "plan" and key in training):
-            raise SpecError(f"'{path}' applies to a training step only: use simcost train")
         if root == "phase" and key not in usable:
             raise SpecError(
                 f"'{path}' does not apply to {'decode' if decode else 'prefill'} (it takes {', '.join(usable)})"
@@ -106,6 +104,15 @@ def make(
     if "hw" in axes:
         axes["hw"] = [hardware.spelled(each) for each in devices]
     return Query(models.spelled(name), hardware.spelled(device), decode, overrides, axes, usd, said)
+
+
+def of_inference(paths: Iterable[str]) -> None:
+    """Raises SpecError for a setting that a training step alone reads."""
+    training = {one.key for one in settings.TRAINING}
+    for path in paths:
+        root, key = grammar.split(path)
+        if root == settings.STACK or (root == "plan" and key in training):
+            raise SpecError(f"'{path}' applies to a training step only: use simcost train")
 
 
 _LENGTHS = ("context", "isl", "past")

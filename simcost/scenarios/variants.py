@@ -18,7 +18,7 @@ from simcost.frozen import frozen
 from simcost.hardware import load as hardware
 from simcost.model import load as shipped
 from simcost.model.given import Name
-from simcost.query import Query, engine_of
+from simcost.query import Query, engine_of, of_inference
 from simcost.result import Row
 
 _PAIR = re.compile(r",(?=\s*[A-Za-z_][\w.]*\s*=)")  # a comma before the next key; others are part of a value
@@ -89,11 +89,11 @@ def _of_another_root(key: str, where: str) -> None:
 def designs(
     models: Sequence[Name], variants: Sequence[str | Mapping[str, Any]], decode: Query, prefill: Query
 ) -> list[Design]:
-    """Each side with the two questions that it answers. Raises SpecError as `sides`."""
-    return [
-        Design(one.label, _changed(decode, one), _one_a_replica(_changed(prefill, one)))
-        for one in sides(models, variants, decode.hw)
-    ]
+    """Each side with the two questions that it answers. Raises SpecError as `sides`, and for a setting that a training step alone reads."""
+    found = sides(models, variants, decode.hw)
+    for one in found:
+        of_inference(one.sets)
+    return [Design(one.label, _changed(decode, one), _one_a_replica(_changed(prefill, one))) for one in found]
 
 
 @frozen

@@ -20,6 +20,37 @@ from simcost.search.splits import MOST as SPLITS
 DECODE = ["decode", "--model", "deepseek-v3", "--hw", "h100"]
 PREFILL = ["prefill", "--model", "llama-3.1-8b", "--hw", "h100"]
 TRAIN = ["train", "--model", "llama-3.1-8b", "--hw", "h100", "--gpus", "8"]
+RL = [
+    "rl",
+    "--model",
+    "qwen3-8b",
+    "--hw",
+    "h200",
+    "--gpus",
+    "8",
+    "--prompts",
+    "64",
+    "--samples",
+    "8",
+    "--isl",
+    "512",
+    "--osl",
+    "2000",
+    "--no-levers",
+]
+THINK = [
+    "think",
+    "--model",
+    "m",
+    "--isl",
+    "512",
+    "--osl",
+    "8k",
+    "--budget",
+    "1k,8k",
+    "--usd-per-million",
+    "0.1:0.4:0.05",
+]
 REFUSED = {
     "chunks": ([*PREFILL, "--isl", "32k", "--set", "chunk=1"], "32,768 chunks of a prompt, at most 2,000"),
     "chunks of a sweep": ([*PREFILL, "--isl", "2000", "--set", "chunk=1", "--vary", "batch=1..1001"], "2,002,000 chunks; at most 2,000,000"),
@@ -36,6 +67,12 @@ REFUSED = {
     "picks": ([*DECODE, "--set", "model.num_experts_per_tok=200"], "'num_experts_per_tok' = 200 is outside 1 to 128"),
     "GPUs of reinforcement learning": (["rl", "--model", "qwen3-8b", "--hw", "h100", "--gpus", "1000000000", "--prompts", "8", "--samples", "8", "--isl", "64", "--osl", "64"], "rl takes at most 1,000,000"),
     "answers of reinforcement learning": (["rl", "--model", "qwen3-8b", "--hw", "h100", "--gpus", "8", "--prompts", "8", "--samples", "8", "--isl", "64", "--osl", "64", "--rollout-batch", "1000000"], "200,000"),
+    "answers that a filter throws away": ([*RL, "--algorithm", "dapo", "--kept", "1e-9"], "5.12e+11 answers are written for 512 that are kept; at most 200,000"),
+    "a share that is none": (["distill", "--teacher", "qwen3-32b", "--student", "qwen3-8b", "--hw", "h200", "--gpus", "16", "--isl", "512", "--osl", "2000", "--samples", "100000", "--kept", "1e-300"], "--kept = 1e-300 must be at least 1e-06"),
+    "hits beside a price list": ([*THINK, "--prefix-hit", "nan"], "--prefix-hit = nan must be a share from 0 to below 1"),
+    "a range of laws that is none": ([*THINK, "--law-range", "nan"], "range must be fitted or published, not 'nan'"),
+    "a range of laws that nothing asks for": ([*THINK, "--law-range", "published"], "--law-range needs a longer pre-training"),
+    "training in a variant": (["compare", "llama-3.1-8b", "--hw", "h200", "--variant", "plan.recompute=x"], "'plan.recompute' applies to a training step only"),
     "rows": ([*DECODE[:2], "llama-3.1-8b", *DECODE[3:], "--vary", "batch=1..200001", "--format", "csv"], "200,001 rows as csv: at most 200,000"),
     "modules of MTP": ([*DECODE, "--set", "model.num_nextn_predict_layers=1000000"], "is outside 0 to 2,000"),
 }  # fmt: skip

@@ -15,6 +15,7 @@ from simcost.serving.lengths import Lengths
 STORAGE_USD = 0.023
 TEXTS = ("given", "teacher")
 _GIGABYTE = 1_000_000_000.0
+_LEAST_KEPT = 1e-6
 
 
 @frozen
@@ -69,9 +70,10 @@ def amount(samples: Any, tokens: float | None, isl: float, osl: float, epochs: A
     number = float(settings.count("--samples", samples)) if samples is not None else float(tokens or 0.0) / each
     if number < 1.0:
         raise SpecError(f"--tokens = {tokens:,.0f} is less than one sample of {each:,.0f} tokens")
-    return Amount(
-        number, isl, osl, positive("--epochs", epochs, 1000.0), positive("--kept", kept, 1.0), texts == "teacher"
-    )
+    share = positive("--kept", kept, 1.0)
+    if share < _LEAST_KEPT:
+        raise SpecError(f"--kept = {kept!r} must be at least {_LEAST_KEPT:g}, which is one text of a million")
+    return Amount(number, isl, osl, positive("--epochs", epochs, 1000.0), share, texts == "teacher")
 
 
 def storage(price: Any, months: Any, sent: Any) -> Storage:

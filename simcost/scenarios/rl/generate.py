@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 
+from simcost.errors import SpecError
 from simcost.learning import rollout, rounds, turns
 from simcost.learning.rollout import Batch, Engine, Rollout
 from simcost.scenarios.rl.question import Asked
-from simcost.scenarios.rl.words import FULL, PARTIAL
+from simcost.scenarios.rl.words import FULL, MOST_ANSWERS, PARTIAL
 
 
 def drawn(q: Asked, seed: int, answers: int) -> Batch:
@@ -29,15 +30,27 @@ def trained_on(q: Asked) -> int:
 def in_flight(q: Asked) -> int:
     """Answers that the engine holds at a time."""
     many = q.answers * (q.staleness + 1) if q.mode == FULL and q.answers == q.step_answers else q.answers
-    return math.ceil(many / q.kept)
+    return _written(q, many)
+
+
+def _written(q: Asked, many: int) -> int:
+    """Answers that are written so that `many` are kept. Raises SpecError where they are too many to be simulated."""
+    found = many / q.kept
+    if found > MOST_ANSWERS:
+        raise SpecError(
+            f"--kept {q.kept:g}: {found:,.6g} answers are written for {many:,} that are kept; at most {MOST_ANSWERS:,}"
+            if q.kept < 1.0
+            else f"{found:,.0f} answers in flight: at most {MOST_ANSWERS:,}"
+        )
+    return math.ceil(found)
 
 
 def generated(q: Asked, engine: Engine) -> Rollout:
     """Raises SpecError for an answer that the pool cannot hold."""
     if q.mode in (PARTIAL, FULL):
-        ends = math.ceil(q.step_answers / q.kept)
+        ends = _written(q, q.step_answers)
         tools = q.tools or turns.NO_TOOLS
         flying = in_flight(q)
         return rounds.steady(engine, q.isl, q.osl, q.samples, ends, flying, q.seed, q.mode == FULL, tools, q.alike)
-    answers = math.ceil(trained_on(q) / q.kept)
+    answers = _written(q, trained_on(q))
     return rollout.burst(engine, lambda seed: drawn(q, seed, answers), q.seed)

@@ -109,7 +109,7 @@ def asked(
     said = str(isl), str(osl)
     prompts, answers = lengths_of("--isl", said[0]), lengths_of("--osl", said[1])
     loads = _loads(concurrency, rate)
-    hit = _share("--prefix-hit", prefix_hit, below_one=True)
+    hit = share("--prefix-hit", prefix_hit, below_one=True)
     if not (isinstance(drafts, int) and not isinstance(drafts, bool) and 0 <= drafts <= MOST_DRAFTS):
         raise SpecError(f"--drafts = {drafts!r} must be a whole number from 0 to {MOST_DRAFTS}")
     if (drafts > 0) != (acceptance is not None):
@@ -120,7 +120,7 @@ def asked(
         )
     if draft_model is not None and not drafts:
         raise SpecError("--draft-model proposes tokens: state how many per step with --drafts")
-    taken = 0.0 if acceptance is None else _share("--acceptance", acceptance)
+    taken = 0.0 if acceptance is None else share("--acceptance", acceptance)
     phase = {"context": int(np.ceil(prompts.mean)), "batch": 1}
     query = make(model, hw, True, phase, sets, {}, price)
     draft = None if draft_model is None else make(draft_model, hw, True, phase, _own(sets), {}, None)
@@ -163,7 +163,7 @@ def _checked(events: Simulation, pools: bool) -> None:
     for option, value, least in (("--requests", events.requests, 1), *(("--seed", seed, 0) for seed in events.seeds)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             raise SpecError(f"{option} = {value!r} must be a whole number of at least {least}")
-    _share("--warmup", events.warmup, below_one=True)
+    share("--warmup", events.warmup, below_one=True)
 
 
 def _pool(option: str, said: Any) -> PoolAsked:
@@ -212,7 +212,8 @@ def _loads(concurrency: Sequence[Any] | None, rate: Sequence[Any] | None) -> tup
     return tuple(float(each) for each in rate)
 
 
-def _share(option: str, value: Any, below_one: bool = False) -> float:
+def share(option: str, value: Any, below_one: bool = False) -> float:
+    """Raises SpecError for what is no number from 0 to 1."""
     if (
         isinstance(value, bool)
         or not isinstance(value, (int, float))

@@ -8,6 +8,7 @@ from typing import Any
 from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
 from simcost.scaling_laws import evaluate, load
+from simcost.scaling_laws.law import FITTED
 from simcost.scenarios import sizes
 from simcost.scenarios.serve import question as serve
 from simcost.scenarios.serve.question import Simulation
@@ -95,6 +96,7 @@ def _side(
         )
     else:
         _unserved(where, more)
+        serve.share("--prefix-hit", where.hit, below_one=True)
         if listed is None:
             raise SpecError(f"state where answers are made (--hw), or their price ({prefix}usd-per-million IN:OUT)")
     of_file = None if file is None else accuracy.read(str(file), how, f"{prefix}accuracy")
@@ -138,8 +140,10 @@ def _larger(own: Question, where: Where, said: Said, how: Parallel, versus: Mapp
 
 def _pretrain(given: Mapping[str, Any], own: Question, larger: Question | None) -> Pretrain | None:
     """Raises SpecError for a part without the others."""
+    evaluate.check_extent(given["extent"])
     if given["tokens"] is None:
         stated = [name for name in ("larger_tokens", "train", "law") if given[name] is not None]
+        stated += ["law-range"] if given["extent"] != FITTED else []
         if stated:
             option = {"larger_tokens": "versus-tokens"}.get(stated[0], stated[0])
             raise SpecError(f"--{option} needs a longer pre-training: state --pretrain-tokens")
@@ -153,7 +157,6 @@ def _pretrain(given: Mapping[str, Any], own: Question, larger: Question | None) 
     if own.answers.labels != larger.answers.labels:
         raise SpecError("--pretrain-tokens needs the same budgets or levels of both models")
     law = given["law"] or ""
-    evaluate.check_extent(given["extent"])
     if law and law not in load.names():
         raise SpecError(
             f"--law {law}: is not a published scaling law ({', '.join(load.names())}){nearest(law, load.names())}"
