@@ -187,6 +187,14 @@ def number(cell: str) -> float:
     return float(cell)
 
 
+def number_or_nan(cell: str) -> float:
+    """The same, NaN for what is none."""
+    try:
+        return number(cell)
+    except ValueError:
+        return math.nan
+
+
 class _Refused(ValueError):
     """What is wrong with a value, without the name of its file."""
 

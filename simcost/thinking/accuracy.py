@@ -18,7 +18,7 @@ from simcost import units
 from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
 from simcost.num import Array
-from simcost.texts import csv_rows, text
+from simcost.texts import csv_rows, number_or_nan, text
 from simcost.thinking.parallel import BEST, SINGLE, Parallel
 
 BUDGET, LEVEL = "budget", "level"
@@ -115,10 +115,7 @@ def _budget(text: str, where: str) -> float:
 
 
 def _share(text: str, where: str, column: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = number_or_nan(text)
     if not 0.0 <= value <= 1.0:
         percent = ": write 0.80 for 80 %" if value > 1.0 or text.endswith("%") else ""
         raise SpecError(f"{where}: {column} = {text!r} must be a share from 0 to 1{percent}")

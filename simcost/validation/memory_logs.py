@@ -23,7 +23,7 @@ from simcost.hardware import engines
 from simcost.hardware import load as hardware
 from simcost.hardware.engine_file import numbers, setting_names
 from simcost.model import load as models
-from simcost.texts import csv_dicts, exists, text
+from simcost.texts import csv_dicts, exists, number_or_nan, text
 from simcost.units import parse
 
 STAND_IN = "rtx-4090"  # for a GPU without a profile whose total a log prints: PCIe, no NVLink
@@ -153,10 +153,7 @@ def _number(row: Mapping[str, str], column: str, at: str) -> float | None:
     text = row.get(column, "").strip()
     if not text or text.lower() == "nan":
         return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = number_or_nan(text)
     if not math.isfinite(value):
         raise SpecError(f"{at}: {column} = {text!r} must be a number")
     if column in _WHOLE and (value < 0 or value != int(value)):

@@ -6,7 +6,6 @@ Most likely to be wrong: a column that the package renames; a missing one is an 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from simcost.calibration.importers.aiconfigurator import SYSTEMS
 from simcost.errors import SpecError, nearest
 from simcost.texts import csv_dicts, text
 from simcost.units import parse
+from simcost.validation import csv_cells
 
 PLAN = ("tp_size", "pp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
 POOLS = ("prefill", "decode")
@@ -89,12 +89,4 @@ def _source(note: Mapping[str, str]) -> str:
 
 
 def _number(text: str, at: str, column: str) -> float | None:
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or value < 0.0:
-        raise SpecError(f"{at}: {column} = {text!r} must be a number, 0 or more")
-    return value
+    return csv_cells.number(text, at, column) if text else None

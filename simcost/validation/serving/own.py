@@ -19,7 +19,7 @@ from simcost.frozen import frozen
 from simcost.hardware import engines
 from simcost.result import Result
 from simcost.result import Row as Cells
-from simcost.texts import csv_dicts, csv_rows, number, text
+from simcost.texts import csv_dicts, csv_rows, number_or_nan, text
 from simcost.texts import whole as count_of
 from simcost.validation.serving import figures as parts
 from simcost.validation.serving import own_json
@@ -193,7 +193,7 @@ def _drafts(text: str, at: str) -> int:
 
 
 def _share(text: str, at: str) -> float:
-    value = _float(text)
+    value = number_or_nan(text)
     if not 0.0 <= value < 1.0:
         raise SpecError(f"{at}: prefix_hit = {text!r} must be a share from 0 to below 1")
     return value
@@ -203,18 +203,11 @@ def _number(cell: Mapping[str, str], column: str, at: str, most: float | None = 
     text = cell[column]
     if not text:
         raise SpecError(f"{at}: {column} is empty")
-    value = _float(text)
+    value = number_or_nan(text)
     if not value > 0.0 or (math.isinf(value) if most is None else value > most):
         bound = f", at most {most:g}" if most is not None and math.isfinite(most) else ""
         raise SpecError(f"{at}: {column} = {text!r} must be a number above 0{bound}")
     return value
-
-
-def _float(cell: str) -> float:
-    try:
-        return number(cell)
-    except ValueError:
-        return math.nan
 
 
 def result(path: Path, given: Given, predict: Predict = predict_events) -> Result:

@@ -36,6 +36,7 @@ from simcost.hardware import load as hardware
 from simcost.model import load as models
 from simcost.result import Row as Cells
 from simcost.texts import csv_table
+from simcost.validation import csv_cells
 from simcost.validation.serving.figures import QUANTITIES
 from simcost.validation.serving.point import ServingPoint
 
@@ -200,7 +201,7 @@ def _names(where: Path) -> _Names:
 def _row(cells: Mapping[str, str], source: Source, known: _Names, at: str) -> Row:
     for column, words in (("load", LOADS), ("group", GROUPS), ("device", known.devices), ("stack", known.stacks)):
         _one_of(cells[column], words, at, column)
-    measured = {name: _number(cells[column], at, column) for column, name in _FIGURES.items() if cells[column]}
+    measured = {name: csv_cells.number(cells[column], at, column) for column, name in _FIGURES.items() if cells[column]}
     judges = tuple(cells["judges"].split("+"))
     for name in judges:
         _one_of(name, QUANTITIES, at, "judges")
@@ -218,8 +219,8 @@ def _row(cells: Mapping[str, str], source: Source, known: _Names, at: str) -> Ro
         raise SpecError(f"{at}: a row of {group} needs a reason in why")
     return Row(
         cells["id"], source, cells["locator"], cells["model"], cells["device"],
-        _number(cells["gpus"] or "0", at, "gpus"), cells["stack"], cells["load"], point,
-        _number(cells["accepted"] or "0", at, "accepted"), measured, judges, group, why,
+        csv_cells.number(cells["gpus"] or "0", at, "gpus"), cells["stack"], cells["load"], point,
+        csv_cells.number(cells["accepted"] or "0", at, "accepted"), measured, judges, group, why,
         tuple(said for _, _, said in (model, device, stack) if said and said != missing), _parts(cells["parts"], at),
     )  # fmt: skip
 
@@ -240,13 +241,17 @@ def _point(
     _one_of(cells["weights"], FORMATS, at, "weights")
     engine, of_engine, _ = stack
     version = str(of_engine.get("engine.version", ""))
-    plan = {f"plan.{name}": _whole(cells[name], at, name) for name in ("tp", "pp", "ep", "dp_attention") if cells[name]}
+    plan = {
+        f"plan.{name}": csv_cells.whole(cells[name], at, name)
+        for name in ("tp", "pp", "ep", "dp_attention")
+        if cells[name]
+    }
     cache = {"plan.kv_dtype": cells["kv"]} if cells["kv"] else {}
     sets = {
         **FORMATS[cells["weights"]], **cache, **plan, **device[1],
         **{path: value for path, value in of_engine.items() if path != "engine.version"}, **_sets(cells["set"], at),
     }  # fmt: skip
-    shortest = _number(cells["shortest"] or "1", at, "shortest")
+    shortest = csv_cells.number(cells["shortest"] or "1", at, "shortest")
     mean = (1.0 + shortest) / 2.0  # of lengths that are uniform from the shortest to the longest
     parts = _parts(cells["parts"], at)
     return ServingPoint(
@@ -255,14 +260,14 @@ def _point(
         engine=engine,
         version=version,
         sets=sets,
-        concurrency=math.inf if cells["load"] in ("max", "open") else _number(cells["number"], at, "number"),
-        rate=_number(cells["number"], at, "number") if cells["load"] == "open" else 0.0,
-        isl=_number(cells["isl"], at, "isl") * mean,
-        osl=_number(cells["osl"] or "1", at, "osl") * mean,
+        concurrency=math.inf if cells["load"] in ("max", "open") else csv_cells.number(cells["number"], at, "number"),
+        rate=csv_cells.number(cells["number"], at, "number") if cells["load"] == "open" else 0.0,
+        isl=csv_cells.number(cells["isl"], at, "isl") * mean,
+        osl=csv_cells.number(cells["osl"] or "1", at, "osl") * mean,
         shortest=shortest,
         requests=parts.get("requests", 0.0),
-        prefix_hit=_number(cells["prefix_hit"] or "0", at, "prefix_hit"),
-        speculative=int(_number(cells["draft"] or "0", at, "draft")),
+        prefix_hit=csv_cells.number(cells["prefix_hit"] or "0", at, "prefix_hit"),
+        speculative=int(csv_cells.number(cells["draft"] or "0", at, "draft")),
     )
 
 
@@ -273,7 +278,7 @@ def _config(model: str) -> str | dict[str, Any]:
 
 def _parts(text: str, at: str) -> dict[str, float]:
     pairs = [part.partition("=") for part in text.split(";")] if text else []
-    return {name: _number(value, at, f"parts.{name}") for name, _, value in pairs}
+    return {name: csv_cells.number(value, at, f"parts.{name}") for name, _, value in pairs}
 
 
 def _sets(text: str, at: str) -> dict[str, Any]:
@@ -288,19 +293,3 @@ def _one_of(text: str, known: Iterable[str], at: str, column: str) -> None:
     if text not in words:
         few = f" ({', '.join(map(repr, words))})" if len(words) < 10 else ""
         raise SpecError(f"{at}: {column} = {text!r} is not known{few}{nearest(text, words)}")
-
-
-def _whole(text: str, at: str, column: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise SpecError(f"{at}: {column} = {text!r} must be a whole number above 0")
-    return int(text)
-
-
-def _number(text: str, at: str, column: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or value < 0.0:
-        raise SpecError(f"{at}: {column} = {text!r} must be a number, 0 or above")
-    return value

@@ -17,7 +17,6 @@ the source's note names.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -33,6 +32,7 @@ from simcost.scenarios.schedule import known as schedules
 from simcost.texts import csv_dicts, text
 from simcost.training import stack as stacks
 from simcost.training.question import Question
+from simcost.validation import csv_cells
 
 GROUPS = ("judged", "reported", "repeat", "drift", "fine-tuning", "simulated")
 DRIFT = 0.10
@@ -213,7 +213,10 @@ def _at(cells: Mapping[str, str], source: Source, known: Mapping[str, Model], at
         _number(cells, "tflops", at),
         _number(cells, "mfu", at),
         cells["flops_convention"],
-        {key: _float(text, at, f"parts.{key}") for key, text in _pairs(cells["parts"], ";", at, "parts").items()},
+        {
+            key: csv_cells.number(text, at, f"parts.{key}", zero=False)
+            for key, text in _pairs(cells["parts"], ";", at, "parts").items()
+        },
         cells["date"],
         cells["locator"],
         cells["why"],
@@ -221,7 +224,7 @@ def _at(cells: Mapping[str, str], source: Source, known: Mapping[str, Model], at
 
 
 def _question(cells: Mapping[str, str], source: Source, known: Mapping[str, Model], at: str) -> Question:
-    whole = {name: _whole(cells[name], at, name) for name in _WHOLE}
+    whole = {name: csv_cells.whole(cells[name], at, name) for name in _WHOLE}
     own = known.get(cells["model"])
     if own is None and models.of_name(cells["model"]) != cells["model"]:
         raise SpecError(
@@ -265,7 +268,7 @@ def _recompute(text: str, at: str) -> None:
         for module in rest.split("+"):
             _one_of(module, MODULES, at, "recompute")
     elif kind == "full" and rest:
-        _whole(rest, at, "recompute")
+        csv_cells.whole(rest, at, "recompute")
     else:
         _one_of(text, ("none", "full", "full:n", "selective:..."), at, "recompute")
 
@@ -293,21 +296,5 @@ def _one_of(text: str, known: Iterable[str], at: str, column: str) -> None:
         raise SpecError(f"{at}: {column} = {text!r} is not one of {', '.join(map(repr, words))}{nearest(text, words)}")
 
 
-def _whole(text: str, at: str, column: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise SpecError(f"{at}: {column} = {text!r} must be a whole number above 0")
-    return int(text)
-
-
-def _float(text: str, at: str, column: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or value <= 0.0:
-        raise SpecError(f"{at}: {column} = {text!r} must be a number above 0")
-    return value
-
-
 def _number(cells: Mapping[str, str], column: str, at: str) -> float | None:
-    return _float(cells[column], at, column) if cells[column] else None
+    return csv_cells.number(cells[column], at, column, zero=False) if cells[column] else None

@@ -137,7 +137,7 @@ def _changed(tmp_path: Path, file: str, change: dict[str, str], row: int = 0) ->
         ("published.csv", {"group": "apart"}, "published.csv:2: a row of apart needs a reason in why"),
         ("published.csv", {"tp": ""}, "published.csv:2: a judged row states its plan, load, lengths"),
         ("published.csv", {"judges": "tpot"}, "published.csv:2: a judged row states its plan, load, lengths"),
-        ("published.csv", {"isl": "-1"}, "published.csv:2: isl = '-1' must be a number, 0 or above"),
+        ("published.csv", {"isl": "-1"}, "published.csv:2: isl = '-1' must be a number, 0 or more"),
         ("published.csv", {"tp": "1.5"}, "published.csv:2: tp = '1.5' must be a whole number above 0"),
         ("published.csv", {"set": "plan.tpp=1"}, "published.csv:2: unknown path 'plan.tpp'"),
         ("published.csv", {"id": "trt017-0002"}, "published.csv:3: id 'trt017-0002' is empty, or appears twice"),
