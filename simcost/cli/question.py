@@ -7,7 +7,6 @@ says and is missing in `_PATHS`; then two values for one thing pass unseen.
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -17,7 +16,7 @@ import typer
 
 from simcost import settings
 from simcost.cli.output import noting
-from simcost.cli.pictures.pictured import Pictured
+from simcost.cli.pictures.pictured import Pictured, parsed
 from simcost.errors import SpecError
 from simcost.settings import SIZES
 
@@ -73,7 +72,6 @@ class Question(Pictured):
 
 @cache
 def _options() -> list[Any]:
-    """The parser's own objects: of a command that has these options alone."""
     known = settings.of("plan")
     declared: dict[str, Any] = {
         key: Annotated[str | None, typer.Option(f"--{key.replace('_', '-')}", metavar="<count>", help=_sentence(known[key].meaning))]
@@ -88,15 +86,7 @@ def _options() -> list[Any]:
         typer.Option("--plan", help="File of settings (.toml, .json): tables as in `simcost keys --schema`. The line overrides it."),
     ]  # fmt: skip
 
-    def plan(**_: Any) -> None:
-        pass
-
-    kind = inspect.Parameter.KEYWORD_ONLY
-    parameters = [inspect.Parameter(name, kind, default=None, annotation=hint) for name, hint in declared.items()]
-    plan.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    app = typer.Typer(add_completion=False)
-    app.command()(plan)
-    return list(typer.main.get_command(app).params)
+    return parsed(declared)
 
 
 def _sentence(meaning: str) -> str:

@@ -51,23 +51,26 @@ class Pictured(TyperCommand):
 
 @cache
 def _options() -> list[Any]:
-    """The parser's own objects: of a command that has these options alone."""
 
     def starting(words: tuple[str, ...]) -> Any:
         return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
     figure = typer.Option("--figure", help=f"Which picture -o x.png (.svg, .pdf) draws: {', '.join(NAMES)}; default: the first that the result has.", autocompletion=starting(NAMES))  # fmt: skip
     width = typer.Option("--width", help="Width of the picture: slide (the default), or column (3.3 inches, for a paper).", autocompletion=starting(WIDTHS))  # fmt: skip
-    declared: dict[str, Any] = {"figure": Annotated[str | None, figure], "width": Annotated[str | None, width]}
+    return parsed({"figure": Annotated[str | None, figure], "width": Annotated[str | None, width]})
 
-    def drawn(**_: Any) -> None:
+
+def parsed(declared: dict[str, Any]) -> list[Any]:
+    """The parser's own objects for options by name, each None where a line does not state it: those of a command that has these alone."""
+
+    def command(**_: Any) -> None:
         pass
 
     kind = inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter(name, kind, default=None, annotation=hint) for name, hint in declared.items()]
-    drawn.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     app = typer.Typer(add_completion=False)
-    app.command()(drawn)
+    app.command()(command)
     return list(typer.main.get_command(app).params)
 
 
