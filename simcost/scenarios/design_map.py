@@ -18,8 +18,8 @@ from simcost.model import count
 from simcost.num import Array, Bools
 from simcost.query import Query
 from simcost.result import Columns, Result
-from simcost.scenarios import map_ties, sweep
-from simcost.scenarios.goals import aim
+from simcost.scenarios import sweep
+from simcost.scenarios.goals import aim, map_ties
 from simcost.workload import Workload
 
 NO_AXES = "sweep needs axes: --vary model.num_attention_heads=64,96,128, or --vary model.kv_lora_rank=256..1024:64"

@@ -15,7 +15,7 @@ SWEEP = [
 
 
 def test_streamed_and_not_are_the_same_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setattr("simcost.scenarios.map_ties.MOST", 0)  # only tables in memory mark ties
+    monkeypatch.setattr("simcost.scenarios.goals.map_ties.MOST", 0)  # only tables in memory mark ties
     assert run([*SWEEP, "-o", str(tmp_path / "a.csv")]) == 0
     table = capsys.readouterr()
     monkeypatch.setattr("simcost.cli.sweep.STREAMED", 10)

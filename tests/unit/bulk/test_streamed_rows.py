@@ -20,7 +20,7 @@ from simcost.scenarios import design_map, sweep
 @pytest.fixture(autouse=True)
 def no_ties(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only tables in memory mark ties."""
-    monkeypatch.setattr("simcost.scenarios.map_ties.MOST", 0)
+    monkeypatch.setattr("simcost.scenarios.goals.map_ties.MOST", 0)
 
 
 @pytest.fixture

@@ -161,7 +161,7 @@ def test_of_exact_metrics_only_equal_ones_are_alike() -> None:
 
 
 def test_maps_of_many_points_mark_no_ties(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("simcost.scenarios.map_ties.MOST", 2)
+    monkeypatch.setattr("simcost.scenarios.goals.map_ties.MOST", 2)
     found = simcost.sweep("qwen3-8b", "h200", vary={"batch": [1, 2, 4]})
     assert "points_tied_with_front" not in found.metrics
     assert not {"pareto_or_tied", "best_or_tied"} & set(found.tables["sweep"][0])
