@@ -35,7 +35,7 @@ def differs(expected: dict[str, str]) -> str:
     words = {
         "simcost": f"simcost {found['simcost']} is installed on the worker, {expected.get('simcost')} here",
         "files": "simcost's files on the worker differ from those here: install the same package on both",
-        "numpy": f"NumPy {found['numpy']} is installed there, {expected.get('numpy')} here",
+        "numpy": f"NumPy {found['numpy']} is installed on the worker, {expected.get('numpy')} here",
         "digits": f"results on its processor ({platform.machine()}) differ in the last digits: NPY_DISABLE_CPU_FEATURES makes them equal (docs/howto/run-on-many-machines.md)",
     }
     return next((said for key, said in words.items() if found[key] != expected.get(key)), "")

@@ -138,7 +138,7 @@ def _without_sides(w: Workload, prompt: Query) -> Query:
 
 def _tables(designs: list[Row], terms: list[Row], shifts: list[Row]) -> dict[str, list[Row]]:
     found = {"designs": designs, "terms": terms}
-    return found | {"what measurements changed": shifts} if shifts else found
+    return found | {"what measurements moved": shifts} if shifts else found
 
 
 def _rounded(row: Row) -> Row:

@@ -139,7 +139,7 @@ def test_mappings_of_one_name_are_told_apart_by_their_content() -> None:
 
 @pytest.mark.parametrize(("model", "words"), [
     ({}, "config: missing key"), ({"_name_or_path": "me/toy"}, "me/toy: missing key"), ({1: 2}, "must map names to values"),
-    ({"hidden_size": {1, 2}}, "must hold what JSON can"), ({"hidden_size": float("nan")}, "must hold what JSON can"), (3, "a model must be a name or a config"),
+    ({"hidden_size": {1, 2}}, "values that JSON can hold"), ({"hidden_size": float("nan")}, "values that JSON can hold"), (3, "a model must be a name or a config"),
     (None, "missing --model"), (["llama-3.1-8b"], "a model must be a name or a config"),
 ])  # fmt: skip
 def test_a_model_that_is_none_is_one_line(model: Any, words: str) -> None:

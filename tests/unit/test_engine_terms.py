@@ -147,9 +147,9 @@ def test_every_term_has_a_source_or_a_reason(name: str) -> None:
     [
         ({"from": []}, r"needs \[memory.settings\]"),
         ({"settings": {"share": "x"}}, "must name share, tokens, sequences, block"),
-        ({"from": [{"version": "0"}]}, "misses"),
+        ({"from": [{"version": "0"}]}, "has no"),
         ({"from": [{"version": "0", "sharee": {"value": 1, "source": "x"}}]}, "'sharee' is unknown"),
-        ({"from": [{"version": "0", "share": {"value": 0.9}}]}, "needs a source, or a reason"),
+        ({"from": [{"version": "0", "share": {"value": 0.9}}]}, "needs a 'source', or a 'reason'"),
         (
             {"from": [{"version": "0", "windows": {"value": "wide", "source": "x"}}]},
             "must be one of whole, grouped, ratio",

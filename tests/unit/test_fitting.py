@@ -83,7 +83,7 @@ def test_what_no_single_change_mends_is_said() -> None:
     said = simcost.decode("deepseek-v3", "rtx-4090", batch=1, context=4096).verdict
     assert said.startswith("DOES NOT FIT: short by")
     assert "no single change of batch, context, plan.tp, formats or the engine's settings fits" in said
-    assert said.endswith("no plan of up to 1,024 GPUs that was tried fits")
+    assert said.endswith("none of the plans tried, up to 1,024 GPUs, fits")
     assert "times are printed as if the memory sufficed" in said
     assert "times" not in simcost.show_memory("deepseek-v3", "rtx-4090").verdict
 

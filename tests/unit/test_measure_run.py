@@ -336,14 +336,14 @@ def test_collectives_of_two_processes_become_rows(tmp_path):
     assert record["environment"]["ranks"] == 2
     sent = tables.read(home / "collective" / "all_to_all-gloo.csv", families()["collective"])
     assert sent.numbers["bytes"].min() == 128  # of 256, half stays at home
-    assert f"they answer with --hw {out}" in found.stdout
+    assert f"use them with --hw {out}" in found.stdout
     device = hardware.load(str(out))
     assert device.scaleup.domain == 2
     assert device.measurements == (str(home),)
     answer = decode("qwen3-8b", str(out), batch=2, context=64, set={"plan.tp": 2}).metrics
     assert answer["share_transferred"] > 0  # gloo's rows, where the query asks for NCCL's
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HUNG_S)
-    assert "were measured here before; add to them with --resume, or name another folder" in again.stderr
+    assert "were measured here before; add to them with --resume, or choose another folder" in again.stderr
 
 
 def _heard() -> None:

@@ -62,7 +62,7 @@ def test_where_two_fields_must_change_nothing_is_said() -> None:
 
 def test_normal_exchanges_are_refused_in_a_cuda_graph_and_nowhere_else() -> None:
     sets = {"plan.ep": 8, "plan.all_to_all": "normal"}
-    assert "no CUDA graph" in refusal("deepseek-v3", "h200", sets, None)
+    assert "which a CUDA graph" in refusal("deepseek-v3", "h200", sets, None)
     eager = simcost.decode("deepseek-v3", "h200", set={**sets, "plan.cuda_graph": "off"})
     prompt = simcost.prefill("deepseek-v3", "h200", set=sets)
     still = simcost.decode("deepseek-v3", "h200", set={"plan.tp": 8, "plan.all_to_all": "normal"})  # nothing travels

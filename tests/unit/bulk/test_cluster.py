@@ -82,9 +82,9 @@ def _twice(value: float) -> float:
 
 def test_workers_of_another_version_are_refused(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "_expected", {**cluster._expected, "simcost": "0.0.1"})
-    with pytest.raises(SpecError, match=r"worker .*: simcost .* is installed there, 0.0.1 here"):
+    with pytest.raises(SpecError, match=r"worker .*: simcost .* is installed on the worker, 0.0.1 here"):
         cluster.check()
-    with pytest.raises(SpecError, match="a worker is not like this process: simcost"):
+    with pytest.raises(SpecError, match="a worker differs from this process: simcost"):
         mapped(_twice, [Piece((1.0,), "", 1.0)])
 
 

@@ -140,7 +140,7 @@ def test_a_process_that_computes_other_numbers_is_refused(tmp_path: Path, monkey
     query = query_of(CASES["runs first"])
     whole, _ = plan.made(query, None, {})
     whole.probes[0] = "0" * 16
-    with pytest.raises(SpecError, match="computes other numbers for the same point"):
+    with pytest.raises(SpecError, match="computes different numbers for the same point"):
         block.priced(block.task(whole.packed(), [(0, 0, 1)], block.CSV))
 
 

@@ -45,8 +45,8 @@ def test_the_first_bad_row_is_named_and_of_one_row_the_first_column() -> None:
 @pytest.mark.parametrize(("word", "value", "says"), [
     (Word("format"), "bf16", ""), (Word("format"), "bf17", "must be one of"), (Word("format"), "bf17", "did you mean 'bf16'"),
     (Word("which", ("in", "out")), "in", ""), (Word("which", ("in", "out")), "inn", "must be one of in, out"),
-    (Word("any", ()), "norm_backward2", ""), (Word("any", ()), "Norm", "small letters"), (Word("any", ()), "", "small letters"),
-    (Word("any", ()), "a-b", "small letters"),
+    (Word("any", ()), "norm_backward2", ""), (Word("any", ()), "Norm", "lower-case letters"), (Word("any", ()), "", "lower-case letters"),
+    (Word("any", ()), "a-b", "lower-case letters"),
 ])  # fmt: skip
 def test_a_word_takes_what_it_says(word: Word, value: str, says: str) -> None:
     assert says in word.fault(value)

@@ -30,7 +30,7 @@ def found(ask: Ask) -> tuple[int, dict[str, int]] | None:
     said = fitting.smallest(query, workload(query))
     match = re.fullmatch(r"the smallest plan that fits has ([\d,]+) GPUs?: (.*)", said)
     if match is None:
-        assert said == "no plan of up to 1,024 GPUs that was tried fits"
+        assert said == "none of the plans tried, up to 1,024 GPUs, fits"
         return None
     return int(match[1].replace(",", "")), {name: int(size) for name, size in re.findall(r"(\w+)=(\d+)", match[2])}
 

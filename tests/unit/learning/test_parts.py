@@ -178,7 +178,7 @@ def test_terms_of_another_framework() -> None:
         assert getattr(verl, key) == getattr(nemo, key) > 0.0
         assert verl.says[key] != stack.FIT
     table = toml_table(stack.home() / "verl.toml")
-    with pytest.raises(SpecError, match=r"'host_decode_s\.like' = 'nemo' names no framework.*nemo-rl"):
+    with pytest.raises(SpecError, match=r"'host_decode_s\.like' = 'nemo' is not a known framework.*nemo-rl"):
         stack.read({**table, "host_decode_s": {"like": "nemo", "reason": "r"}}, "verl", "f")
-    with pytest.raises(SpecError, match=r"'host_decode_s\.like' = 'verl' states no value of its own"):
+    with pytest.raises(SpecError, match=r"'host_decode_s\.like' = 'verl' has no value of its own"):
         stack.read({**table, "host_decode_s": {"like": "verl", "reason": "r"}}, "verl", "f")

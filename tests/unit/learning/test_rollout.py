@@ -115,7 +115,7 @@ def test_speculative_steps_make_several_tokens() -> None:
 
 
 def test_an_answer_beyond_the_pool_is_refused() -> None:
-    with pytest.raises(SpecError, match="does not fit the pool"):
+    with pytest.raises(SpecError, match="does not fit in the KV pool"):
         burst(engine(pool=100.0), lengths.constant(50), lengths.constant(100), 2, 1)
 
 

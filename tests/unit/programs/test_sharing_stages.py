@@ -63,7 +63,7 @@ def test_readers_stand_with_the_layer_that_writes(name: str, able: set[int]) -> 
     for pp in (1, 2, 3, 4, 5, 6, 7, 8, 16, 32):
         reasons = broken(name, float(pp))
         assert (reasons == []) == (pp in able), (name, pp)
-        assert all("vLLM refuses" in reason and "take pp" in reason for reason in reasons)
+        assert all("vLLM refuses" in reason and "use pp" in reason for reason in reasons)
 
 
 def test_the_rule_holds_plan_by_plan_and_chunk_by_chunk() -> None:

@@ -198,7 +198,7 @@ def test_the_range_of_widths_is_found_to_the_last_multiple():
         ({"widths": (70, 100), "multiple": 64}, "no multiple of 64"),
         ({"widths": (200, 100)}, "no multiple of 1"),
         ({"law": ROUTED, "at": "compute", "tokens": 130e9, "given": counts.dense(1e8)}, "no tokens to trade"),
-        ({"law": load.load("llama-3-2024")}, "gives no loss"),
+        ({"law": load.load("llama-3-2024")}, "does not give a loss"),
     ],
 )  # fmt: skip
 def test_questions_that_cannot_be(arguments, said):
@@ -234,7 +234,7 @@ def test_what_laws_count_of_a_moe():
         9 / 257,
         1 - 8 / 256,
     )
-    assert found.notes == ("deepseek-v3: 3 of its FFN layers are dense: no law knows a mixture of both",)
+    assert found.notes == ("deepseek-v3: 3 of its FFN layers are dense: no law is known for a mixture of both",)
     # 6 a parameter that computes, and attention over all pairs: 6 · 4,096 · 61 · 128 · (192 + 128).
     plain = found.active - found.vocabulary
     assert found.model_flops == pytest.approx(6 * plain + 6 * 4096 * 61 * 128 * (192 + 128), rel=1e-3)

@@ -135,11 +135,11 @@ def test_laws_of_dense_models_say_nothing_of_a_moe():
 @pytest.mark.parametrize(
     ("act", "said"),
     [
-        (lambda: evaluate.loss(load.load("llama-3-2024"), counts.dense(1e9), 1e10), "gives no loss"),
+        (lambda: evaluate.loss(load.load("llama-3-2024"), counts.dense(1e9), 1e10), "does not give a loss"),
         (lambda: optimum.optimum(load.load("kaplan-2020"), 1e20), "nothing of compute"),
         (lambda: optimum.optimum(load.load("clark-2022-hash"), 1e20), "130 B tokens"),
-        (lambda: optimum.optimum(load.load("tian-2025"), 1e20), "gives no sizes"),
-        (lambda: optimum.leverage(load.load("hoffmann-2022"), 1e20, counts.dense(1.0)), "no law of compute against"),
+        (lambda: optimum.optimum(load.load("tian-2025"), 1e20), "does not give compute-optimal sizes"),
+        (lambda: optimum.leverage(load.load("hoffmann-2022"), 1e20, counts.dense(1.0)), "does not compare compute"),
         (lambda: evaluate.loss(load.load("hoffmann-2022"), counts.dense(1e9), 1e10, "fited"), "did you mean 'fitted'"),
         (lambda: evaluate.loss(load.load("krajewski-2024"), Counts(1e9, 1e9, experts=np.array([1.0, 64.0])), 2e10), "dense and MoE"),
         (lambda: counts.size(load.load("deepseek-llm-2024").params, Counts(1e9, 1e9)), "model_flops"),

@@ -112,5 +112,5 @@ def test_notes_say_what_has_no_effect() -> None:
     notes = "\n".join(simcost.schedule("1f1b", 4, 8, vpp=3, overlapped=2.5).warnings)
     assert "--overlapped has no effect" in notes
     assert "--vpp has no effect" in notes
-    with pytest.raises(SpecError, match="state one of them"):
+    with pytest.raises(SpecError, match="cannot be combined"):
         simcost.schedule("1f1b", 2, 4, forward=2.0, stage_times=[(1, 1, 1), (1, 1, 1)])

@@ -236,17 +236,17 @@ def changed(**fields: object) -> dict[str, object]:
         ),
         (
             changed(tokens=32.0),
-            "policy mixed: sequences = 64 with tokens = 32: a step must hold one token of every sequence",
+            "policy mixed: sequences = 64 with tokens = 32: a step must have at least one token per sequence",
         ),
         (changed(sequences=0.0), "policy mixed: sequences = 0 is out of range (at least 1)"),
         (changed(host_step_s=-1.0), "policy mixed: host_step_s = -1 is out of range (at least 0)"),
         (changed(stream_interval=math.nan), "policy mixed: stream_interval = nan is out of range (at least 1)"),
         ({"requests": math.inf}, "requests = inf is out of range (a whole number, at least 1)"),
-        ({"pool": math.nan}, "a request of 110 tokens does not fit the KV pool of nan tokens"),
+        ({"pool": math.nan}, "a request of 110 tokens does not fit in the KV pool of nan tokens"),
         ({"requests": 0}, "requests = 0 is out of range (a whole number, at least 1)"),
         ({"seed": -1}, "seed = -1 is out of range (a whole number, at least 0)"),
         ({"prefix_hit": 1.5}, "prefix_hit = 1.5 is out of range (0 to 1)"),
-        ({"pool": 109.0}, "a request of 110 tokens does not fit the KV pool of 109 tokens"),
+        ({"pool": 109.0}, "a request of 110 tokens does not fit in the KV pool of 109 tokens"),
     ],
 )
 def test_what_cannot_run_is_one_line(more: dict[str, object], said: str) -> None:
@@ -258,12 +258,12 @@ def test_what_cannot_run_is_one_line(more: dict[str, object], said: str) -> None
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: arrivals.Closed(0), "concurrency = 0 must be a whole number from 1 up"),
+        (lambda: arrivals.Closed(0), "concurrency = 0 must be a whole number, 1 or more"),
         (lambda: arrivals.Closed(math.inf), "concurrency = inf must be a whole number"),  # type: ignore[arg-type]
         (lambda: arrivals.Open(0.0), "rate = 0 must be above 0 requests per second"),
         (lambda: arrivals.Open(math.nan), "rate = nan must be above 0"),
         (lambda: arrivals.Open(1.0, "gamma"), "spread = 'gamma' is unknown (one of poisson, deterministic)"),
-        (lambda: arrivals.Open(1.0, "poisson", 0), "burst = 0 must be a whole number from 1 up"),
+        (lambda: arrivals.Open(1.0, "poisson", 0), "burst = 0 must be a whole number, 1 or more"),
         (lambda: summary(run(), 2), "warm-up = 2 must be a whole number from 0 to 1, of 2 requests"),
     ],
 )

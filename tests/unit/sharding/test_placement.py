@@ -60,14 +60,14 @@ def test_megatron_places_layers_as_its_options_say(
 
 
 @pytest.mark.parametrize(("text", "layers", "pp", "vpp", "said"), [
-    ("15,16,16,15", 61, 4, 1, "the sum is 62, and the model has 61 layers: the nearest is 15,15,16,15"),
-    ("1,1,999999999999", 6, 3, 1, "the sum is 1000000000001, and the model has 6 layers: the nearest is 1,1,4"),
-    ("15,16,30", 61, 4, 1, "3 counts, and the pipeline has pp·vpp = 4 stages: 15,15,16,15 is even"),
+    ("15,16,16,15", 61, 4, 1, "the sum is 62, but the model has 61 layers: the nearest is 15,15,16,15"),
+    ("1,1,999999999999", 6, 3, 1, "the sum is 1000000000001, but the model has 6 layers: the nearest is 1,1,4"),
+    ("15,16,30", 61, 4, 1, "3 counts, but the pipeline has pp·vpp = 4 stages: 15,15,16,15 is even"),
     ("30,0,31", 61, 3, 1, "only the first and the last stage"),
     ("megatron", 61, 16, 1, "61 layers cannot be shared out evenly over pp = 16 ranks: 3,3,4"),
     ("megatron:last=14", 61, 4, 1, "47 layers are left for 3 ranks, and cannot be shared out evenly: the nearest"),
-    ("megatron:first=3,last=4", 61, 2, 1, "first and last are 7 layers, and the model has 61"),
-    ("megatron:first=3,last=100", 61, 4, 1, "first and last are 103 layers, and the model has 61"),
+    ("megatron:first=3,last=4", 61, 2, 1, "first and last are 7 layers, but the model has 61"),
+    ("megatron:first=3,last=100", 61, 4, 1, "first and last are 103 layers, but the model has 61"),
     ("megatron:first=3,loss", 61, 4, 1, "refuses first or last together with embedding or loss"),
     ("megatron:first=61,last=61", 61, 1, 1, "the same rank"),
     ("megatron", 12, 2, 4, "the 6 layers of rank 0 cannot be cut into vpp = 4 equal chunks"),

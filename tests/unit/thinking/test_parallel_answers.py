@@ -59,7 +59,7 @@ def test_a_sum_of_two_dice() -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("bets:4", "did you mean 'best'"), ("best", "best:N"), ("best:0", "whole numbers"), ("tree:8:3:2", "no whole number of 3"), ("best:5000", "at most 1,024")],
+    [("bets:4", "did you mean 'best'"), ("best", "best:N"), ("best:0", "whole numbers"), ("tree:8:3:2", "not a whole number of 3"), ("best:5000", "at most 1,024")],
 )  # fmt: skip
 def test_what_is_no_way_to_answer(text: str, words: str) -> None:
     with pytest.raises(SpecError, match=words):

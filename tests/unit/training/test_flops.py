@@ -70,7 +70,7 @@ def test_gpt_formulas_are_the_papers() -> None:
     assert flops.hardware_flops_per_token(design, s, "full", "narayanan-2021") == pytest.approx(whole, rel=1e-12)
     korthikanti = 72.0 * layers * h**2 * (1.0 + s / (6.0 * h) + v / (12.0 * layers * h))
     assert flops.flops_per_token(design, s, "korthikanti-2022") == pytest.approx(korthikanti, rel=1e-12)
-    with pytest.raises(SpecError, match="'narayanan-2021' counts recompute=full, and no other"):
+    with pytest.raises(SpecError, match="'narayanan-2021' is defined for recompute=full only"):
         flops.hardware_flops_per_token(design, s, "none", "narayanan-2021")
 
 

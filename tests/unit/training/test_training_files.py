@@ -134,7 +134,7 @@ def test_a_file_without_a_key_is_refused(kind: str, tmp_path: Path) -> None:
             home.mkdir()
             other = home / path.name
             other.write_text("\n".join(lines[:at] + lines[at + 1 :]), encoding="utf-8")
-            with pytest.raises(SpecError, match=f"misses {key}"):
+            with pytest.raises(SpecError, match=f"has no {key}"):
                 LOAD[kind](str(other))
 
 
