@@ -261,9 +261,7 @@ def _moe(design: Design, text: str) -> list[Chosen]:
     experts."""
     parts, written = text.split("/"), f"model.ffn=moe:{text}"
     if len(parts) not in (3, 4):
-        raise SpecError(
-            f"{written.removesuffix(':')}: write moe:E/k/shared or moe:E/k/shared/width, as in moe:256/8/1/2048"
-        )
+        raise SpecError(f"{written.removesuffix(':')}: write moe:E/k/shared or moe:E/k/shared/width (moe:256/8/1/2048)")
     experts, top_k = whole(parts[0], "E, routed experts,", written), whole(parts[1], "k, experts per token,", written)
     shared = whole(parts[2], "the shared experts", written, least=0)
     if top_k > experts:
