@@ -67,9 +67,7 @@ def applies(result: Result) -> bool:
 
 def panels(result: Result) -> list[Panel]:
     """What is drawn: tables of pairs, the first three. The worst rows alone would mislead."""
-    tables = [
-        (name, list(islice(rows, _DRAWN))) for name, rows in result.tables.items() if not name.startswith("worst")
-    ]
+    tables = [(name, list(islice(rows, _DRAWN))) for name, rows in result.tables.items() if "worst" not in name]
     if result.command == "trace":  # its other tables are parts of these rows
         tables = tables[:1]
     found = [Panel(metric, pairs, name) for name, rows in tables for metric, pairs in _of_table(rows).items()]
@@ -212,7 +210,9 @@ def _panel(figure: Any, axis: Any, panel: Panel, groups: Sequence[str], look: St
     for which in ("x", "y"):
         ticks(axis, which, low, high, look, few=several)
         getattr(axis, f"set_{which}lim")(low, high)
-    words = unit.unit or title(panel.metric.partition("_")[2])
+    words = unit.unit or title(panel.metric.partition("_")[2].removesuffix("_per_s")) + "/s" * panel.metric.endswith(
+        "_per_s"
+    )
     axis.set(xlabel=f"{panel.metric.partition('_')[0]} [{words}]", ylabel=f"predicted [{words}]")
     axis.set_title(panel.table, loc="left")
     axis.grid(True, which="major")

@@ -34,7 +34,7 @@ COMMANDS = ("validate kernels", "validate blocks", "validate memory", "validate 
 NEEDS = "validate kernels, blocks, memory, training, serving and recipes, calibrate report, calibrate transfer"
 _MEDIAN, _P90 = ("median_abs_error", "median_error"), ("p90_abs_error", "p90_error")
 _SKIPPED = ("worst", "rows", "bars", "curves", "apart", "terms, ")  # tables of single rows, or judged apart
-_WORDS = ("rows_of", "slice_value", "source", "term", "family", "op", "basis", "half_width", "engine", "release", "phase", "hw", "by")  # fmt: skip
+_WORDS = ("answer", "rows_of", "source", "load", "quantity", "term", "family", "op", "basis", "half_width", "engine", "release", "phase", "hw", "by")  # fmt: skip
 _MOST, _TABLES, _BARS = 12, 2, 12  # slices of a table, tables, bars
 _COVERED = (0.85, 0.95)  # of intervals of 90 %
 _SPREAD, _LEAST = (
@@ -73,23 +73,31 @@ def applies(result: Result) -> bool:
 
 
 def slices(result: Result) -> dict[str, list[Slice]]:
-    """What is drawn: table -> its slices, in its order."""
+    """What is drawn: table -> its first slices; what all of them share, and how many there are, stands in the name."""
     found: dict[str, list[Slice]] = {}
     for name, table in result.tables.items():
-        if not name.startswith(_SKIPPED) and len(found) < _TABLES:
-            kept = list(islice(table, 200))
+        if not name.startswith(_SKIPPED) and "worst" not in name and len(found) < _TABLES:
+            every = [row for row in islice(table, 200) if _slice(row, ()) is not None]
+            kept = every[:_MOST]
             told = [word for word in _WORDS if len({str(row.get(word)) for row in kept}) > 1]
-            rows = [one for row in kept if (one := _slice(row, told)) is not None]
-            if len(rows) > 1:
-                found[name] = sorted(rows, key=lambda one: -(one.n or 0))[:_MOST] if len(rows) > _MOST else rows
+            if len(kept) > 1:
+                same = [_said(kept[0], word) for word in _WORDS if word not in told and len({str(row.get(word)) for row in every}) > 1]  # fmt: skip
+                more = f", {len(kept)} of {len(every)} slices" if len(every) > len(kept) else ""
+                found[", ".join([name, *same]) + more] = [one for row in kept if (one := _slice(row, told)) is not None]
     return found
+
+
+def _said(row: Row, word: str) -> str:
+    """What a row says of itself, without the owner of a repository."""
+    said = str(row.get(word, ""))
+    return (said.rpartition("/")[2] if word == "source" else said).replace("_", " ")
 
 
 def _slice(row: Row, told: Sequence[str]) -> Slice | None:
     median, p90 = (next((row[name] for name in names if row.get(name) is not None), None) for names in (_MEDIAN, _P90))
     if median is None or p90 is None:
         return None
-    words = ", ".join(dict.fromkeys(str(row[name]).rpartition("/")[2].replace("_", " ") for name in told if row.get(name) not in (None, "")))  # fmt: skip
+    words = ", ".join(dict.fromkeys(_said(row, name) for name in told if row.get(name) not in (None, "")))
     count = next((row[name] for name in ("n", "tested", "rows") if isinstance(row.get(name), int)), None)
     return Slice(words, count, float(median), float(p90), row.get("bias"), row.get("coverage"), bool(row.get("looked_at")))  # fmt: skip
 

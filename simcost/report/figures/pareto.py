@@ -149,7 +149,7 @@ def draw(result: Result, look: Style) -> Any:
             axis.plot([x.of(one.x) for one in found.misfits], [y.of(one.y) for one in found.misfits], "x", color=GREY, markersize=4, label="does not fit in memory", rasterized=len(every) > _VECTORS)  # fmt: skip
         for name, line in shown:
             at = hues.index(_device(name) if found.joined else name)
-            _series(figure, axis, at, name, line, found, (x, y), every)
+            _series(figure, axis, at, name, line, found, (x, y), every, look.slide)
         if found.front:
             axis.plot([x.of(one.x) for one in found.front], [y.of(one.y) for one in found.front], "-", color="#1a1a1b", linewidth=1.2, label="front of all designs")  # fmt: skip
         for words, value in _limits(result):
@@ -164,7 +164,7 @@ def draw(result: Result, look: Style) -> Any:
     return figure
 
 
-def _series(figure: Any, axis: Any, at: int, name: str, line: Sequence[Point], found: Fronts, units: tuple[Scale, Scale], every: Sequence[Point]) -> None:  # fmt: skip
+def _series(figure: Any, axis: Any, at: int, name: str, line: Sequence[Point], found: Fronts, units: tuple[Scale, Scale], every: Sequence[Point], told: bool) -> None:  # fmt: skip
     colour = SERIES[at % len(SERIES)] if at < _MOST else FAINT
     x, y = units
     apart = name.endswith(_POOLS)
@@ -174,7 +174,7 @@ def _series(figure: Any, axis: Any, at: int, name: str, line: Sequence[Point], f
         label=(name or "estimate") if at < _MOST else "others" if at == _MOST else "_", rasterized=len(every) > _VECTORS,
     )[0]  # fmt: skip
     tip(figure, marks, name or "estimate")
-    if found.joined and len(found.series) <= _NAMED:
+    if found.joined and told and len(found.series) <= _NAMED:  # a column has no room for names between its lines
         changes = [i for i, one in enumerate(line) if i == 0 or one.name != line[i - 1].name]
         for i in changes[:: max(-(-len(changes) // 3), 1)]:
             one = line[i]

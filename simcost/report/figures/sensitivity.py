@@ -32,6 +32,7 @@ def draw(result: Result, look: Style) -> Any:
     below = [-side(row, "elasticity_below", "elasticity_above") for row in rows]
     above = [side(row, "elasticity_above", "elasticity_below") for row in rows]
     name = metric_of(result.inputs["elasticity_of"])
+    name = name.upper() if name in ("tpot", "ttft", "mfu", "hfu") else name.replace("_", " ")
     with settings(look):
         figure, axes, place = canvas(
             look, [0.7 + (0.3 if look.slide else 0.22) * len(rows)], key=1 if look.slide else 3
@@ -43,7 +44,9 @@ def draw(result: Result, look: Style) -> Any:
             said = f"{row['number']} = {row['now']}: {row['elasticity']:+.3f} % of {name} per cent, {row['interval']}; tried {row['tried']}"
             tip(figure, first, said)
             tip(figure, second, said)
-        widest = 1.6 * max(abs(end) for end in (*below, *above))
+        bars = max(abs(end) for end in (*below, *above))
+        whiskers = max(abs(row[f"elasticity_{end}"]) for row in rows for end in ("low", "high"))
+        widest = min(1.06 * max(bars, whiskers), 3.0 * bars)
         middle = [row["elasticity"] for row in rows]
         ends = [[abs(row["elasticity"] - row[f"elasticity_{end}"]) for row in rows] for end in ("low", "high")]
         line = axis.errorbar(middle, y, xerr=ends, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2.5)
