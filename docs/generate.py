@@ -61,7 +61,7 @@ README = DOCS.parent / "README.md"
 TOUR = (  # (command, where its shown output ends)
     ("simcost compare deepseek-v3 llama-3.1-405b mixtral-8x22b --hw h200 --tp 8 --batch 64", "terms"),
     ("simcost decode --model deepseek-v3 --hw h200 --tp 8 --batch 64 --vary model.attention=mha,gqa:8,mqa,mla,mfa,mfa:1024", "not shown"),
-    ("simcost plans --model llama-3.1-70b --hw a100,h100,h200,b200,h20,mi300x --gpus 1,2,4,8 --tpot 50ms --metric usd", "not shown"),
+    ("simcost plans --model llama-3.1-70b --hw a100,h100,h200,b200,mi300x --gpus 1,2,4,8 --tpot 50ms --metric usd", "not shown"),
 )  # fmt: skip
 
 

@@ -121,7 +121,9 @@ def groups(named: Iterable[str]) -> list[str]:
     found = list(dict.fromkeys(named))
     for root in found:
         if root not in ROOTS:
-            raise SpecError(f"unknown group of keys '{root}' (one of {', '.join(ROOTS)}){nearest(root, ROOTS)}")
+            group = root.partition(".")[0]
+            hint = f"; '{root}' is in 'simcost keys {group}'" if group in ROOTS else nearest(root, ROOTS)
+            raise SpecError(f"unknown group of keys '{root}' (one of {', '.join(ROOTS)}){hint}")
     return found or list(ROOTS)
 
 

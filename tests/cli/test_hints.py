@@ -13,6 +13,7 @@ REFUSED = [
     (["decode", "--modle", "x"], "No such option: --modle (Possible options: --model"),
     (["models"], "No such command 'models'; did you mean 'simcost list models'?"),
     (["gpus"], "did you mean 'simcost list hardware'?"),
+    (["keys", "plan.precision"], "'plan.precision' is in 'simcost keys plan'"),
     (["decode", "llama-3.1-8b"], "write a name after its option, as in --model NAME"),
 ]
 SLO = ["plans", "--phase", "serve", "--model", "llama-3.1-8b", "--hw", "h100", "--isl", "64", "--osl", "8", "--slo"]
