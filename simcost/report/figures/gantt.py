@@ -111,7 +111,7 @@ def _told_each(figure: Any, axis: Any, chart: Chart, known: Mapping[str, tuple[s
         exposed = "".join(f"; {known[name][1]} {show(seconds, 'seconds')} of it" for name, seconds in bar.wires)
         where = chart.rows[bar.rank] if chart.rows else f"rank {bar.rank}"
         over = Patch((bar.start, top), bar.end - bar.start, bottom - top, facecolor="white", alpha=0.004, linewidth=0.0, label="tip")  # fmt: skip
-        tip(figure, axis.add_patch(over), f"{where}: {words}, {show(bar.end - bar.start, 'seconds')}, from {show(bar.start, 'seconds')} on{exposed}{'; ' + bar.said if bar.said else ''}")  # fmt: skip
+        tip(figure, axis.add_patch(over), f"{where}: {words}, {show(bar.end - bar.start, 'seconds')}, from {show(bar.start, 'seconds') if bar.start else '0 s'} to {show(bar.end, 'seconds')}{exposed}{'; ' + bar.said if bar.said else ''}")  # fmt: skip
 
 
 def _rows(bar: Bar) -> tuple[float, float]:

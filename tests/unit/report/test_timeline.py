@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 import json
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 import simcost
 from simcost.cli.app import run
-from simcost.errors import SpecError
+from simcost.errors import SpecError, plain
 from simcost.report import timeline
 from simcost.report.bars import Chart
 from simcost.report.figures import gantt
@@ -126,6 +127,21 @@ def test_passes_beyond_what_a_file_holds_are_one_image_in_it(tmp_path: Path) -> 
     assert text.count("<image") == 1
     simcost.schedule("1f1b", 4, 16, draw=tmp_path / "few.svg")
     assert "<image" not in (tmp_path / "few.svg").read_text(encoding="utf-8")
+
+
+def test_a_timeline_as_html_is_the_page_of_the_answer(tmp_path: Path) -> None:
+    file = tmp_path / "few.html"
+    result = simcost.schedule("1f1b", 2, 4, forward=1.0, backward=1.2, weight=0.8, draw=file)
+    text = file.read_text(encoding="utf-8")
+    assert "default-src 'none'" in text  # nothing is fetched
+    assert len(text) <= 1e6
+    assert text.index("<figure>") < text.index("<h2>All numbers</h2>")  # as every page of an answer
+    assert html.escape(plain(result.verdict)) in text
+    assert text.count("<title>rank 1: forward of micro-batch ") == 4  # what each pass is, under the pointer
+    assert "<title>rank 0: forward of micro-batch 0, 1 s, from 0 s to 1 s</title>" in text
+    simcost.schedule("1f1b", 8, 64, draw=tmp_path / "many.svg")
+    text = (tmp_path / "many.svg").read_text(encoding="utf-8")
+    assert "<title>forward: 512 times, 512 s on all ranks</title>" in text  # of many passes each colour
 
 
 # Machado, Oliveira and Fernandes 2009 (IEEE TVCG 15, 1291), table of severity 1.0, on linear RGB.
