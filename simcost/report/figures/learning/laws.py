@@ -89,7 +89,7 @@ def along_sizes(result: Result) -> list[Curve]:
     from simcost.scaling_laws.counts import dense, flops_per_token, size
 
     extent, found = str(result.inputs["range"]), []
-    shape = _counts(result) if "model" in result.inputs else dense(1e9)
+    shape = _counts(result) if "model" in result.inputs else dense(1.0)
     for row in result.tables.get("compute-optimal", ()):
         if row.get("optimal_loss") is None or not row.get("optimal_params"):
             continue
