@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from simcost.report.figures.style import BLUE, FAINT, ORANGE, Style, canvas, headed, settings, ticks, tip
+from simcost.report.figures.style import BLUE, FAINT, ORANGE, Style, canvas, headed, key, settings, ticks, tip
 from simcost.result import Result
 
 NAME = "crossover"
@@ -23,7 +23,8 @@ def draw(result: Result, look: Style) -> Any:
     reads = [row for row in result.tables.get("decode reads by batch", ()) if row.get("context")]
     panels = 2 if reads else 1
     with settings(look):
-        figure, grid, _ = canvas(look, [3.9] if look.slide else [2.0] * panels, panels if look.slide else 1)
+        columns = 3 if look.slide else 1
+        figure, grid, place = canvas(look, [3.6] if look.slide else [1.9] * panels, panels if look.slide else 1, -(-3 // columns))  # fmt: skip
         left, x = grid.flat[0], [row["length"] for row in lengths]
         meet = result.metrics.get("prefill_crossover_tokens")
         grows = "N·d for each token, N²d in all" if meet else "bounded by windows or states"
@@ -36,8 +37,7 @@ def draw(result: Result, look: Style) -> Any:
             left.axvline(meet, color=FAINT, linestyle=":", label=f"equal at {meet:,} tokens")
         left.set(xlabel="prompt [tokens]", ylabel="work [FLOP per token]")
         left.set_title("prefill: work of a token", loc="left")
-        left.legend(loc="upper left", frameon=True, framealpha=0.9, edgecolor="none")
-        left.set_ylim(top=left.get_ylim()[1] * 30.0)  # room for the key above the lines
+        key(place, *left.get_legend_handles_labels(), columns)
         _engineering(left, x, look)
         if reads:
             right = grid.flat[1]

@@ -21,7 +21,6 @@ from simcost.report.figures.style import (  # fmt: skip
     GREY,
     INK,
     ORANGE,
-    PAPER,
     Style,
     canvas,
     headed,
@@ -109,7 +108,8 @@ def draw(result: Result, look: Style) -> Any:
         axis.grid(True, which="major")
         _told(place, named, columns, look)
         said = "small dots: measured rows of these kernels" if len(beneath.rate) else "no measured rows of this device"
-        headed(figure, look, "What limits each op: memory or compute?", result, f"lines: 90 % interval; {said}")  # fmt: skip
+        flat = "" if look.slide else "".join(f"; {name} {show(peak, 'flops_per_s', 3)}" for name, peak in peaks.items())
+        headed(figure, look, "What limits each op: memory or compute?", result, f"lines: 90 % interval; {said}{flat}")  # fmt: skip
     return figure
 
 
@@ -122,7 +122,8 @@ def _roofs(axis: Any, bandwidth: float, peaks: dict[str, float], every: Sequence
         corner = peak / bandwidth
         x, y = [low, corner, high], [low * bandwidth, peak, peak]
         axis.plot(x if at == len(peaks) - 1 else x[1:], y if at == len(peaks) - 1 else y[1:], "-", color=INK, linewidth=1.2, zorder=2, label=f"roof {name}")  # fmt: skip
-        axis.annotate(f"{name} {show(peak, 'flops_per_s', 3)}", (high, peak), fontsize=small, ha="right", va="bottom" if at == len(peaks) - 1 else "top", xytext=(-2, 3 if at == len(peaks) - 1 else -3), textcoords="offset points", bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.5, "alpha": 0.8})  # fmt: skip
+        said = f"{name} {show(peak, 'flops_per_s', 3)}" if look.slide else name  # a column has room for the name alone
+        axis.annotate(said, (high, peak), fontsize=small, ha="left", va="center", xytext=(4, 0), textcoords="offset points", annotation_clip=False)  # fmt: skip
     if not peaks:
         axis.plot([low, high], [low * bandwidth, high * bandwidth], "-", color=INK, linewidth=1.2, zorder=2, label="roof of the memory")  # fmt: skip
     middle = float(np.sqrt(low * (ridge or high)))
