@@ -37,7 +37,8 @@ def draw(result: Result, look: Style) -> Any:
             left.axvline(meet, color=FAINT, linestyle=":", label=f"equal at {meet:,} tokens")
         left.set(xlabel="prompt [tokens]", ylabel="work [FLOP per token]")
         left.set_title("prefill: work of a token", loc="left")
-        key(place, *left.get_legend_handles_labels(), columns)
+        handles, names = left.get_legend_handles_labels()
+        key(place, handles, names, columns)
         _engineering(left, x, look)
         if reads:
             right = grid.flat[1]
