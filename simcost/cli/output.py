@@ -114,7 +114,7 @@ def chosen(style: str, out: Path | None) -> str:
         raise SpecError(f"--format {style} contradicts -o {out}, whose suffix means {implied}")
     if out is not None and not style and not implied and out.suffix.lower() not in _PLAIN:
         raise SpecError(
-            f"-o {out}: the suffix {out.suffix} is not a known format: add --format ({', '.join(FORMATS)}), or one of {', '.join((*_SUFFIXES, '.txt'))}"
+            f"-o {out}: the suffix {out.suffix} is not a known format: add --format ({', '.join(FORMATS)}), or one of {', '.join((*_SUFFIXES, '.txt'))} (.bib applies to simcost cite)"
         )
     return style or implied or "console"
 

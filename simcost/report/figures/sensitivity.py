@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from simcost.report.cells import title
 from simcost.report.figures.style import BLUE, INK, ORANGE, Style, canvas, headed, key, settings, short, tip
 from simcost.result import Result, Row
-from simcost.scenarios.goals.aim import short as metric_of
 
 NAME = "sensitivity"
 COMMANDS = ("sensitivity",)
@@ -31,8 +31,7 @@ def draw(result: Result, look: Style) -> Any:
     y = range(len(rows))
     below = [-side(row, "elasticity_below", "elasticity_above") for row in rows]
     above = [side(row, "elasticity_above", "elasticity_below") for row in rows]
-    name = metric_of(result.inputs["elasticity_of"])
-    name = name.upper() if name in ("tpot", "ttft", "mfu", "hfu") else name.replace("_", " ")
+    name = title(str(result.inputs["elasticity_of"]))
     with settings(look):
         figure, axes, place = canvas(
             look, [0.7 + (0.3 if look.slide else 0.22) * len(rows)], key=1 if look.slide else 3
@@ -63,5 +62,12 @@ def draw(result: Result, look: Style) -> Any:
             ["1 % less", "1 % more", "90 % interval of the elasticity"],
             3 if look.slide else 1,
         )
-        headed(figure, look, f"Which numbers move {name}?", result)
+        cut = any(abs(row[f"elasticity_{end}"]) > widest for row in rows for end in ("low", "high"))
+        headed(
+            figure,
+            look,
+            f"Which numbers move {name}?",
+            result,
+            "lines that reach the edge go on beyond it" if cut else "",
+        )
     return figure
