@@ -26,6 +26,7 @@ class _Pattern:
 _PARAMS = _Pattern.__dataclass_params__  # type: ignore[attr-defined]
 _OF_INSTANCES = _Pattern.__dataclass_fields__["each"]._field_type  # type: ignore[attr-defined]
 _FIELDS = "__dataclass_fields__"
+_HASH = "_hash"  # slot of the hash of an instance, which memos ask for again and again
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -39,8 +40,11 @@ def frozen(cls: type[T]) -> type[T]:
     every = {**inherited, **mine}
     _check(cls, every.values())
     slots = tuple(name for name in mine if name not in inherited)
+    keeps = hasattr(cls, _HASH)  # of a class above
+    if slots and not keeps:
+        slots, keeps = (*slots, _HASH), True
     shared = {
-        "__setattr__": _refuse_set, "__delattr__": _refuse_delete, "__getstate__": _state, "__setstate__": _restore, "__eq__": _equal, "__hash__": _hashed,
+        "__setattr__": _refuse_set, "__delattr__": _refuse_delete, "__getstate__": _state, "__setstate__": _restore, "__eq__": _equal, "__hash__": _kept_hash if keeps else _hashed,
         "__repr__": _shown, "_compared": staticmethod(_getter([name for name, one in every.items() if one.compare])), "__match_args__": tuple(every),
     }  # fmt: skip
     named = {_FIELDS: every, "__dataclass_params__": _PARAMS, "__slots__": slots, "__qualname__": cls.__qualname__}
@@ -147,6 +151,15 @@ def _equal(self: Any, other: Any) -> Any:
 
 def _hashed(self: Any) -> int:
     return hash(self._compared(self))
+
+
+def _kept_hash(self: Any) -> int:
+    try:
+        return self._hash  # type: ignore[no-any-return]
+    except AttributeError:
+        made = hash(self._compared(self))
+        object.__setattr__(self, _HASH, made)
+        return made
 
 
 def _shown(self: Any) -> str:

@@ -134,8 +134,8 @@ def is_scalar(value: Any) -> bool:
 
 def every(mask: Mask) -> bool:
     """Whether a mask holds at every point."""
-    if type(mask) is bool:
-        return mask
+    if isinstance(mask, (bool, np.bool_)):
+        return bool(mask)
     return bool(np.all(mask))
 
 

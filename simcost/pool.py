@@ -6,17 +6,17 @@ answer. Most likely to be wrong: `weight`, a guess of how long a piece takes, fr
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from simcost.errors import SimcostError, watched
 from simcost.frozen import frozen
+
+if TYPE_CHECKING:  # what few questions need takes as long to import as a tenth of the others
+    from concurrent.futures import Future, ProcessPoolExecutor
 
 T = TypeVar("T")
 Progress = Callable[[float, float, str], None]
@@ -77,11 +77,15 @@ def _together(
     act: Callable[..., T], pieces: Sequence[Piece], workers: int, total: float, progress: Progress
 ) -> list[T]:
     """The longest first, so that none is left over at the end."""
+    from concurrent.futures import as_completed
+    from concurrent.futures.process import BrokenProcessPool
+
     order = sorted(range(len(pieces)), key=lambda i: -pieces[i].weight)
     with _one_thread_each(), _pool(workers) as pool:
         asked = {pool.submit(act, *pieces[i].arguments): i for i in order}
         progress(0.0, total, "")
-        done, found = 0.0, dict[int, Future[T]]()
+        done = 0.0
+        found: dict[int, Future[T]] = {}
         for future in as_completed(asked):
             i = asked[future]
             found[i], done = future, done + pieces[i].weight
@@ -97,6 +101,9 @@ def _together(
 @contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Processes that start afresh (a copy of a process with threads may hang); an interruption does not wait for them."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_deaf)
     try:
         yield pool

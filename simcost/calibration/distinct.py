@@ -41,7 +41,10 @@ class Distinct:
 def distinct(columns: Sequence[Num], many: int = _MANY) -> Distinct:
     """The kinds of the points that `columns`, which broadcast, describe. Every point is a kind of its own where a search does not
     pay: below `many` points, and where nearly all differ."""
-    shape = np.broadcast_shapes(*{np.shape(column) for column in columns})
+    shapes = {column.shape for column in columns if isinstance(column, np.ndarray)}
+    if shapes <= _ONE_NUMBER:
+        return _ALONE
+    shape = np.broadcast_shapes(*shapes)
     n = math.prod(shape)
     if n < many:
         return Distinct(shape)
@@ -54,6 +57,9 @@ def distinct(columns: Sequence[Num], many: int = _MANY) -> Distinct:
     one = np.empty(len(kinds), np.intp)
     one[which] = np.arange(n)  # whichever: those of a kind are equal
     return Distinct(shape, np.unravel_index(one, shape), which)
+
+
+_ONE_NUMBER, _ALONE = {()}, Distinct(())
 
 
 def hashed(columns: Sequence[Num]) -> Keys:

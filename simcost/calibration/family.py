@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Protocol, cast
 
@@ -141,11 +141,16 @@ def asked(family: Family, op: Op, *others: Num) -> tuple[At, Distinct]:
 
 
 def _points(family: Family, op: Op, features: tuple[Num, ...], site: tuple[Num, ...], grid: Distinct) -> At:
-    stacked = np.stack([grid.each(value) for value in features], axis=1)
+    stacked = _rows(features, grid)
     return At(
-        stacked, np.stack([grid.each(value) for value in site], axis=1), family.LENGTHS, getattr(family, "EXACT", True),
+        stacked, _rows(site, grid), family.LENGTHS, getattr(family, "EXACT", True),
         _edges(family, op, stacked, grid), getattr(family, "ACROSS", None),
     )  # fmt: skip
+
+
+def _rows(columns: Sequence[Num], grid: Distinct) -> Array:
+    """Columns as one row [n, columns] for each kind of points."""
+    return np.stack([grid.each(value) for value in columns], axis=1) if grid.shape else np.array([columns], np.float64)
 
 
 def _edges(family: Any, op: Op, features: Array, grid: Distinct) -> Edges | None:

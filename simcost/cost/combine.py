@@ -5,6 +5,9 @@ Most likely to be wrong: half of what two engines differ by over all, as the lea
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+
 import numpy as np
 
 from simcost.calibration.curves.curve import Prediction
@@ -41,20 +44,25 @@ def heard(found: Found, terms: Terms, points: At, part: Array | None = None) -> 
     an engine that was asked for do not differ from it. terms: arrays [n], at the rates of the curves' device; part [n]: which part of a
     table each point is, where voices are of several tables."""
     said = [voice.curve.predict(terms, points) for voice in found.voices]
-    logs = np.stack([np.log(p.seconds) for p in said])
-    mean = logs.mean(axis=0)
-    variance = np.mean([np.square(p.sigma) for p in said], axis=0)
+    logs = [np.log(p.seconds) for p in said]
+    mean = _mean(logs)
+    variance = _mean([np.square(p.sigma) for p in said])
     variance = variance * (1.0 + (len(said) - 1.0) * _ALIKE) / len(said)
-    start = np.mean([_start(p) for p in said], axis=0)
+    start = _mean([_start(p) for p in said])
     size = np.maximum(np.asarray(terms.compute_s), np.asarray(terms.memory_s) + np.asarray(terms.serial_s))
     table = np.where(size >= LARGE, found.between[1], found.between[0])
     lent, others = (_share(found, whose, part, mean) for whose in ("lent", "others"))
     if len(said) > 1:
-        between = np.maximum(logs.std(axis=0), _LEAST_APART * table)
+        between = np.maximum(np.stack(logs).std(axis=0), _LEAST_APART * table)
     else:
         between = table * others if found.asked else table + 0.0 * mean
-    measured = np.all([p.measured for p in said], axis=0) & (lent <= 0.0)
+    measured = functools.reduce(np.logical_and, (p.measured for p in said)) & (lent <= 0.0)
     return Heard(np.exp(mean), start, np.sqrt(variance), between, measured, lent)
+
+
+def _mean(values: Sequence[Array]) -> Array:
+    """Of a few arrays, element by element."""
+    return np.asarray(functools.reduce(np.add, values) / len(values)) if len(values) > 1 else values[0]
 
 
 def _share(found: Found, whose: str, part: Array | None, like: Array) -> Array:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field, replace
+from operator import add, attrgetter
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +24,7 @@ _TIMES = (
     "transferred_s",
     "datasheet_s",
 )
+_times: Callable[[Any], tuple[Num, ...]] = attrgetter(*_TIMES)  # in the order of the fields
 BOUNDS = ("compute", "memory", "wire", "overhead")
 _OF = ": "  # between a device and a source of error of its own
 NOISE = 1e-9  # of a time: less is what floats leave over
@@ -83,22 +86,29 @@ class Cost:
     def each(self, act: Callable[[Num], Num]) -> Cost:
         """The cost with `act` applied to every number of it."""
         spread = {source: act(value) for source, value in self.spread.items()}
-        return Cost(**{n: act(getattr(self, n)) for n in _TIMES}, spread=spread)
+        return _made(map(act, _times(self)), spread)
 
     def __add__(self, other: Cost) -> Cost:
         spread = dict(self.spread)
         for source, value in other.spread.items():
             spread[source] = spread[source] + value if source in spread else value
-        return Cost(**{n: getattr(self, n) + getattr(other, n) for n in _TIMES}, spread=spread)
+        return _made(map(add, _times(self), _times(other)), spread)
 
     def __mul__(self, factor: Num) -> Cost:
         if is_scalar(factor) and factor == 1.0:  # most calls of a program run once
             return self
-        return self.each(lambda value: value * factor)
+        return _made((value * factor for value in _times(self)), self._spread_by(factor))
+
+    def _spread_by(self, factor: Num) -> dict[str, Num]:
+        return {source: value * factor for source, value in self.spread.items()}
 
     def where(self, mine: Mask, other: Cost) -> Cost:
         """This cost where `mine` holds, the other one elsewhere."""
         mask = np.asarray(mine, bool)
+        if not mask.ndim and self._is_plain and other._is_plain:
+            one = self if mask else other
+            sources = dict.fromkeys((*self.spread, *other.spread))
+            return _made(_times(one), {source: one.spread.get(source, 0.0) for source in sources})
 
         def either(both: list[Num]) -> Num:
             first, second = both
@@ -106,6 +116,16 @@ class Cost:
             return first if same else where(mask, first, second)
 
         return joined((self, other), either)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether all its numbers are Python's."""
+        return {float}.issuperset(map(type, (*_times(self), *self.spread.values())))
+
+    def _lit(self, light: Num) -> Cost:
+        """The same time at another speed of light."""
+        compute, memory, wire, overhead, _, *bases = _times(self)
+        return _made((compute, memory, wire, overhead, light, *bases), self.spread)
 
     def unsure(self, source: str, sigma: Num) -> Cost:
         """The same time with one more source of error, of `sigma` of the log of the time."""
@@ -127,12 +147,12 @@ class Cost:
 
     def slowed(self, factor: Num) -> Cost:
         """The same work beside other work: its time times `factor`, its speed of light unchanged."""
-        return replace(self * factor, light_s=self.light_s)
+        return (self * factor)._lit(self.light_s)
 
     def beside(self, other: Cost) -> Cost:
         """Both at once: the longer one's time; at the speed of light the other one may be the longer."""
         longest = self.where(self.seconds >= other.seconds, other)
-        return replace(longest, light_s=maximum(self.light_s, other.light_s))
+        return longest._lit(maximum(self.light_s, other.light_s))
 
     def among(self, other: Cost) -> Cost:
         """Both at once on one device's multiprocessors and memory: what they work adds up, and so does the speed of light; the
@@ -141,10 +161,9 @@ class Cost:
         working = both.compute_s + both.memory_s + both.wire_s
         seconds = maximum(maximum(maximum(self.seconds, other.seconds), working), both.light_s)
         shorter = both * (seconds / maximum(both.seconds, 1e-30))
-        return replace(
-            shorter, compute_s=both.compute_s, memory_s=both.memory_s, wire_s=both.wire_s, overhead_s=seconds - working,
-            light_s=both.light_s,
-        )  # fmt: skip
+        bases = _times(shorter)[len(BOUNDS) + 1 :]
+        times = both.compute_s, both.memory_s, both.wire_s, seconds - working, both.light_s, *bases
+        return _made(times, shorter.spread)
 
     def cheapest(self, other: Cost, settled: Mask = False) -> tuple[Cost, Num]:
         """(the cheaper of two costs, or the other where `settled`; 1 where it is the other, else 0). Light is the lesser of the
@@ -152,7 +171,13 @@ class Cost:
         taken = np.asarray((other.seconds < self.seconds) | np.asarray(settled, bool), bool)
         best = other.where(taken, self)
         light = where(settled, other.light_s, minimum(self.light_s, other.light_s))
-        return replace(best, light_s=light), plain(1.0 * taken)
+        return best._lit(light), plain(1.0 * taken)
+
+
+def _made(times: Iterable[Num], spread: Mapping[str, Num]) -> Cost:
+    """The cost of its numbers in the order of the fields."""
+    made: Any = Cost
+    return made(*times, spread)  # type: ignore[no-any-return]
 
 
 def joined(costs: Sequence[Cost], join: Callable[[list[Num]], Num]) -> Cost:
