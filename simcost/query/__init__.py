@@ -1,6 +1,6 @@
 """Questions: names and overrides that are resolved to workloads, one or a product of axes."""
 
-from simcost.query.points import Point, part, reason, reasons, structure, structures, sweep, with_arrays
+from simcost.query.points import Point, part, reason, reasons, scattered, structure, structures, sweep, with_arrays
 from simcost.query.question import (
     Query,
     config_of,
@@ -28,6 +28,7 @@ __all__ = [
     "phase_of",
     "reason",
     "reasons",
+    "scattered",
     "settings_of",
     "settled",
     "structure",

@@ -18,7 +18,7 @@ from simcost.estimate import feasible, step
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware
 from simcost.model.spec import ModelSpec
-from simcost.num import Array, Bools, every
+from simcost.num import Array, Bools, Index, every
 from simcost.query.question import (
     Query,
     engine_of,
@@ -135,20 +135,38 @@ def _points(
 
 def part(query: Query, point: Point, vector: list[str], cut: Sequence[slice]) -> Workload:
     """The workload of a block of a structure's points: `cut` of the values of every array axis of `vector`."""
-    assert point.workload is not None
     axes = {**query.axes, **{path: query.axes[path][each] for path, each in zip(vector, cut, strict=True)}}
-    varied = any(path.startswith("model.") for path in query.axes)
-    return _arrays(replace(query, axes=axes), point.fixed, vector, None if varied else point.workload.model)
+    return _arrays(replace(query, axes=axes), point.fixed, vector, _read(query, point))
 
 
-def _arrays(query: Query, values: Mapping[str, Any], vector: list[str], base: ModelSpec | None = None) -> Workload:
-    """`base`: the model of the query, where it is read already."""
+def scattered(query: Query, point: Point, vector: list[str], index: Sequence[Index]) -> Workload:
+    """The workload of some points of a structure, one after the other: `index` [n] of the values of every array axis of `vector`."""
+    return _arrays(query, point.fixed, vector, _read(query, point), index)
+
+
+def _read(query: Query, point: Point) -> ModelSpec | None:
+    """The model of a structure, where no axis changes it."""
+    assert point.workload is not None
+    return None if any(path.startswith("model.") for path in query.axes) else point.workload.model
+
+
+def _arrays(
+    query: Query,
+    values: Mapping[str, Any],
+    vector: list[str],
+    base: ModelSpec | None = None,
+    index: Sequence[Index] = (),
+) -> Workload:
+    """`base`: the model of the query, where it is read already; `index`: which points of the grid, all where it is empty."""
     at = query.at(values)
     o = at.overrides
     tables: dict[str, dict[str, Any]] = {root: {} for root in ("model", "hw", "plan", "phase")}
     for position, path in enumerate(vector):
         root, key = grammar.split(path)
-        tables[root][key] = _axis(at, root, key, query.axes[path], position, len(vector))
+        each = _axis(at, root, key, query.axes[path])
+        shape = [1] * len(vector)
+        shape[position] = len(each)
+        tables[root][key] = each[index[position]] if index else each.reshape(shape)
     same = at.model == query.model and o.model == query.overrides.model and not swapped(o.model)
     return with_arrays(at, tables, base if same else None)
 
@@ -164,16 +182,14 @@ def with_arrays(query: Query, tables: Mapping[str, Mapping[str, Any]], base: Mod
     return build(model, device, plan, phase, engine_of(o), settings_of(o))
 
 
-def _axis(query: Query, root: str, key: str, values: list[Any], position: int, dimensions: int) -> Array:
+def _axis(query: Query, root: str, key: str, values: list[Any]) -> Array:
     if root == "hw":
         loaded = [_hw_value(query, key, value) for value in values]
     elif root == "model":
         loaded = [float(v) for v in values]
     else:
         loaded = [settings.count(key, value, least_of(root, key)) for value in values]
-    shape = [1] * dimensions
-    shape[position] = len(loaded)
-    return np.asarray(loaded, np.float64).reshape(shape)
+    return np.asarray(loaded, np.float64)
 
 
 def _hw_value(query: Query, key: str, value: Any) -> float:

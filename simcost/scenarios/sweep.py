@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,8 @@ from simcost.estimate import step as steps
 from simcost.frozen import frozen
 from simcost.grammar import NAMES
 from simcost.model.spec import ModelSpec
-from simcost.query import Point, Query, part, reason, reasons
+from simcost.num import Index
+from simcost.query import Point, Query, part, reason, reasons, scattered
 from simcost.query import sweep as points_of
 from simcost.result import Columns, Result, Row
 from simcost.scenarios import memory_notes, notes
@@ -26,6 +28,7 @@ _BLOCK = 32_768  # points at a time
 NAMED = 200  # rows whose broken rule is told with its numbers; further ones name the rule
 _ADVISED = 20  # kinds of them for which the nearest plans are looked for, at a few milliseconds each
 _CHOOSE = ("model", "plan.tp", "plan.weight_dtype")  # axes by which `iso` solves for another width
+_TOKENS = ("batch", "isl")  # of which a prefill's tokens are the product
 _IDLE_IN_RULES = ("batch", "context", "past", "chunk")  # no rule of a plan reads them
 
 
@@ -198,6 +201,14 @@ def columns(query: Query, vector: list[str], point: Point, extra: Extra | None =
         assert point.workload is not None
         return {name: _flat(value, shape) for name, value in block(query, point.workload, shape, extra).items()}
     found: dict[str, Any] = {}
+    if not query.decode and {*_TOKENS} <= {*vector}:
+        order = _by_tokens(query, vector, shape)
+        # Half as many at a time: no number of theirs is of an axis alone.
+        for at in watched(np.array_split(order, -(-2 * size // _BLOCK)), "blocks of points"):
+            w = scattered(query, point, vector, np.unravel_index(at, shape))
+            for name, value in block(query, w, at.shape, extra).items():
+                _fill(found, name, value, at.shape, at, size)
+        return found
     start = 0
     for cut in watched(list(_blocks(shape)), "blocks of points"):
         inside = tuple(len(range(*each.indices(n))) for each, n in zip(cut, shape, strict=True))
@@ -207,6 +218,15 @@ def columns(query: Query, vector: list[str], point: Point, extra: Extra | None =
             _fill(found, name, value, inside, slice(start, end), size)
         start = end
     return found
+
+
+def _by_tokens(query: Query, vector: list[str], shape: tuple[int, ...]) -> Index:
+    """Points in the order of their tokens: linear layers know no more of a batch of prompts, and answer once for all of a block that have as many."""
+    sizes = [
+        np.asarray(query.axes[path], np.float64) if path in _TOKENS else np.ones(n)
+        for path, n in zip(vector, shape, strict=True)
+    ]
+    return np.argsort(functools.reduce(np.multiply.outer, sizes).ravel(), kind="stable")
 
 
 def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
@@ -246,7 +266,9 @@ def _once(value: Any) -> Any:
     return np.asarray(first) if (flat == first).all() else flat
 
 
-def _fill(found: dict[str, Any], name: str, value: Any, shape: tuple[int, ...], where: slice, size: int) -> None:
+def _fill(
+    found: dict[str, Any], name: str, value: Any, shape: tuple[int, ...], where: slice | Index, size: int
+) -> None:
     """A block's values in their place; one value as long as all blocks agree."""
     flat, known = _once(value), found.get(name)
     if flat.ndim == 0 and (known is None or (known.ndim == 0 and known == flat)):
@@ -254,5 +276,6 @@ def _fill(found: dict[str, Any], name: str, value: Any, shape: tuple[int, ...], 
         return
     if known is None or known.ndim == 0:
         found[name] = np.empty(size, flat.dtype)
-        found[name][: where.start] = known
+        if known is not None:
+            found[name][...] = known
     found[name][where] = _flat(flat, shape)
