@@ -14,7 +14,7 @@ LLAMA = ["--model", "llama-3.1-8b", "--hw", "h200"]
 
 
 @pytest.mark.parametrize(("words", "says"), [
-    (["list", "models", "-o", "a.png"], "-o a.png: 'list models' has no figure; these have: calibrate memory, calibrate report, compare"),
+    (["list", "models", "-o", "a.png"], "-o a.png: 'list models' has no figure; these have: calibrate memory, calibrate report, calibrate transfer, compare"),
     (["show", "hardware", "h200", "-o", "a.pdf"], "-o a.pdf: 'show hardware' has no figure; these have:"),
     (["decode", *LLAMA, "--figure", "memory"], "--figure memory applies to a picture only: use -o with a name that ends in .png, .svg, .pdf"),
     (["decode", *LLAMA, "--width", "column", "-o", "a.html"], "--width column applies to a picture only"),

@@ -35,10 +35,9 @@ def test_labels_are_kept_and_reasons_stand_below_in_full(name: str, width: int, 
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
     flat = " ".join(text.split())
-    assert "feasible" in flat
+    assert "cannot run" in flat
     assert all(reason in flat for reason in reasons)
     assert "TPOT" in flat or "TTFT" in flat
-    assert any(line.split()[-1:] == ["no"] or " no " in line for line in text.splitlines())
 
 
 def test_points_that_cannot_run_fill_no_lines_of_their_own(capsys, monkeypatch) -> None:

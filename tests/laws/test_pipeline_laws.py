@@ -244,9 +244,9 @@ def test_two_stages_have_a_time_on_every_device_or_a_refusal_that_names_the_key(
         unknown = {name for name, value in found.items() if not np.isfinite(np.asarray(value, float))}
         assert unknown <= {"max_context"}, (hw, plan)
         if split == {"plan.pp": 2} and not decode:
-            # A hop of 34 MB takes some milliseconds over PCIe; the prompt passes the same kernels as on one stage.
+            # A hop of 2 x 34 MB takes some milliseconds over PCIe, 86 over a twelfth of Inferentia2's network; the prompt passes the same kernels as on one stage.
             one = metrics("llama-3.1-8b", hw, decode, phase, half)["ttft_s"]
-            assert one < found["ttft_s"] < one + 0.05
+            assert one < found["ttft_s"] < one + 0.1
 
 
 def test_plans_blame_the_missing_link_and_no_limit() -> None:

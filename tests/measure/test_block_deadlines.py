@@ -96,7 +96,7 @@ def test_a_layer_that_cannot_fit_is_refused_before_it_is_built(monkeypatch) -> N
     large = of_model(models.load("llama-3.1-70b"), Phase(1.0, 512.0, 0.0))[0]
     monkeypatch.setattr(build, "build", lambda *a, **k: pytest.fail("built"))
     monkeypatch.setattr(bounds, "_host", lambda dtype: Rates({"bf16": 1e12}, 1e10))
-    with pytest.raises(SpecError, match=r"takes 2\.\d+ s or more, 2 s are left"):
+    with pytest.raises(SpecError, match=r"takes 2\.\d+ s or more, only 2 s are left"):
         bounds.refuse_late(large, late(2.0, monkeypatch))
     bounds.refuse_late(large, late(4.0, monkeypatch))
     bounds.refuse_late(large, deadline.NEVER)

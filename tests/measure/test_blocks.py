@@ -206,7 +206,7 @@ def test_what_does_not_fit_is_one_line_before_anything_is_allocated() -> None:
         (lambda: build.build(spec(SMALL_GQA), "cuda:7"), "CUDA devices"),
         (lambda: build.build(spec(SMALL_GQA), "tpu"), "must be cpu or cuda"),
         (lambda: build.build(spec(replace(SMALL_GQA, head_dim=8.5))), "one whole number"),
-        (lambda: spec(SMALL_GQA, dtype="fp8"), "blocks run in"),
+        (lambda: spec(SMALL_GQA, dtype="fp8"), "the format must be one of fp32, bf16, fp16"),
         (lambda: spec(SMALL_GQA, past=3.0, backward=True), "no cached tokens"),
     ],
 )  # fmt: skip

@@ -220,7 +220,7 @@ def test_what_does_not_fit_is_no_solution() -> None:
     ({"path": "hw.links.scaleup.reduces"}, "true or false"), ({"path": "model.hidden_act"}, "is not a number of this question"), ({"path": "routing"}, "is not a number of this question"),
     ({"path": "hw.price.usd_per_hour", "price": 3.0}, "both set and solved"), ({"goal": "tpto=20ms"}, "did you mean 'tpot'"),
     ({"goal": "tpot"}, "write metric=value"), ({"goal": "tpot=20"}, "without a unit would be seconds"), ({"goal": "tpot=20GB"}, "unit 'GB'"),
-    ({"goal": "memory_used=100"}, "has no unit"), ({"goal": "share_memory=0.5"}, "plans cannot be ranked"), ({"goal": "tpot=0"}, "greater than 0"), ({"goal": "ttft=1s"}, "not a metric of decode"),
+    ({"goal": "memory_used=100"}, "has no unit"), ({"goal": "share_memory=0.5"}, "write <= or >= for share_memory"), ({"goal": "tpot=0"}, "greater than 0"), ({"goal": "ttft=1s"}, "not a metric of decode"),
     ({"hw": "gaudi2", "goal": "usd=1"}, "set one with --price"),
 ])  # fmt: skip
 def test_what_it_refuses(given: dict[str, Any], said: str) -> None:

@@ -51,7 +51,7 @@ def test_every_reason_has_a_line_up_to_twelve() -> None:
 def test_a_plan_is_named_without_the_sizes_of_one_and_a_design_by_its_name() -> None:
     plans = [row(tp=8, cp=1, pp=2, reason="short"), row(tp=1, cp=1, pp=1, reason="alone"), row(tp=2, cp=1, pp=1)]
     assert shown("plans", plans)[1:] == ["tp=8 pp=2: short", "tp=1 cp=1 pp=1: alone"]
-    assert shown("designs", [row(design="dbrx", reason="no memory"), row(design="toy")])[1:] == ["dbrx: no room"]
+    assert shown("designs", [row(design="dbrx", reason="no memory"), row(design="toy")])[1:] == ["dbrx: no memory"]
 
 
 def test_three_rows_are_all_named() -> None:

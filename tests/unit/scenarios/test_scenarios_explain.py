@@ -83,9 +83,9 @@ def test_a_design_on_one_device_moves_nothing() -> None:
 
 
 def test_stages_send_what_a_rank_has_of_the_rows() -> None:
-    """Two stages of eight ranks, two micro-batches of 32 tokens: an eighth each over the network, then gathered."""
+    """Two stages of eight ranks, two micro-batches of 32 tokens: an eighth each over the network, then gathered; the hidden states and the residual."""
     rows = transfers(explain_links.rows(step("llama-3.1-70b", {"batch": 64, "context": 1024}, tp=8, pp=2)))
-    tensor = 32 * 8192 * 2
+    tensor = 2 * 32 * 8192 * 2
     assert rows["send", NETWORK]["sent_step_bytes"] == tensor / 8
     assert rows["gather", INSIDE]["sent_step_bytes"] == 7 / 8 * tensor
 

@@ -186,8 +186,8 @@ def test_a_device_that_cannot_be_asked_is_a_row_with_its_reason() -> None:
         ({"rate": None, "metric": "gpus"}, "--metric gpus counts the GPUs of a load: add --rate"),
         ({"set": {"plan.dp": 2}}, "plan.dp is the number of instances"),
         ({"prefix_hit": 1.5}, "--prefix-hit"),
-        ({"prefix_from": "host"}, "--prefix-from host says where hits of the prefix cache are: say --prefix-hit"),
-        ({"prefix_hit": 0.5, "prefix_from": "disk"}, "'disk' is none of pool, host"),
+        ({"prefix_from": "host"}, "--prefix-from host needs --prefix-hit"),
+        ({"prefix_hit": 0.5, "prefix_from": "disk"}, "'disk' is not one of pool, host"),
         (
             {"prefix_hit": 0.5, "prefix_from": "host:1TB"},
             "no plan depends on the size of the host's memory: write host",
