@@ -100,8 +100,9 @@ def test_defaults_of_a_model_class_are_assumed_and_a_slip_in_a_key_is_seen() -> 
 
 
 def test_labels_of_a_comparison_keep_the_kinds() -> None:
-    found = simcost.compare(["llama-3.1-8b", "llama-3.1-8b"], "h200")
-    assert of(found, "llama-3.1-8b (2): formats") is Kind.ORIGIN
+    found = simcost.compare(["llama-3.1-8b", "deepseek-v3"], "h200", tp=8)
+    assert of(found, "deepseek-v3: formats") is Kind.ORIGIN
+    assert of(found, "all designs: no effect on cost: rope_theta") is Kind.UNUSED
 
 
 def test_the_terminal_shows_what_changed_the_answer_and_counts_the_rest() -> None:
