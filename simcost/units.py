@@ -220,3 +220,12 @@ def show(value: float, dimension: str, digits: int = 4) -> str:
     if dimension == "joules":
         return _with_prefix(value, "J", digits)
     return f"{value:,.{digits}g}"
+
+
+def in_millions(low: float, high: float, dimension: str) -> str:
+    """Both ends of an interval of money or GPU hours that ends above a million: "$3.87–7.53 M"; "" for another one."""
+    before, after = {"usd": ("$", ""), "gpu_hours": ("", " h")}.get(dimension, ("", None))
+    if after is None or high < 1e6:
+        return ""
+    ends = (f"{end:,.0f}" if end >= 100.0 else f"{end:.3g}" for end in (low / 1e6, high / 1e6))
+    return f"{before}{'–'.join(ends)} M{after}"

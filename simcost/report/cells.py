@@ -10,8 +10,8 @@ from simcost import metrics
 from simcost.errors import plain
 from simcost.metrics import groups, spelling
 from simcost.result import Row
+from simcost.units import in_millions, show
 from simcost.units import parse as quantity
-from simcost.units import show
 
 _PLAIN = (metrics.NUMBER, metrics.TEXT, metrics.FLAG, "count")
 
@@ -64,7 +64,9 @@ _OTHER_END = {"low": "high", "high": "low"}
 
 def _both(name: str, low: Any, high: Any) -> str:
     """Both ends of an interval of anything but a time."""
-    return "-" if low is None or high is None else f"{cell(name, low)}–{cell(name, high)}"
+    if low is None or high is None:
+        return "-"
+    return in_millions(low, high, metrics.unit(name)) or f"{cell(name, low)}–{cell(name, high)}"
 
 
 def _replaced(name: str, row: Row) -> bool:

@@ -86,3 +86,12 @@ def test_a_list_is_said_by_the_pattern_that_it_repeats(values: list[Any], said: 
         "before": "-",
         "after": said,
     }
+
+
+def test_ends_of_millions_are_said_in_millions() -> None:
+    """Intervals of two designs have to stand beside each other on 80 columns; the number itself stays whole."""
+    row = {
+        "run_usd": 3942738.0, "run_usd_low": 824781.4, "run_usd_high": 5503146.0, "run_gpu_hours_low": 828382.0, "run_gpu_hours_high": 1234567890.0,
+        "usd_low": 99.0, "usd_high": 999999.0,
+    }  # fmt: skip
+    assert with_intervals(row) == {"run_usd": 3942738.0, "run_usd_low": "$0.825–5.5 M", "run_gpu_hours_low": "0.828–1,235 M h", "usd_low": "$99.00–$999,999"}  # fmt: skip
