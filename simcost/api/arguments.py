@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, SupportsIndex
 
 import numpy as np
 
-from simcost import grammar, settings
+from simcost import grammar, settings, units
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.num import unboxed
@@ -20,6 +20,8 @@ Sets = Mapping[str, Any]
 Axes = Mapping[str, Sequence[Any] | str]  # a text as --vary writes it: "1,8", "1..64:x2"
 Model = str | Mapping[str, Any]  # a name, or a config.json as a mapping
 Count = SupportsIndex | str  # a whole number, of Python or NumPy, or text: "64k" tokens are 65,536
+Quantity = float | str  # SI, or text with a unit
+_LARGEST = 1e18
 P = ParamSpec("P")
 
 
@@ -211,3 +213,16 @@ def several(option: str, given: Any) -> tuple[Any, ...]:
     if twice:
         raise SpecError(f"{option} names {twice[0]} twice")
     return found
+
+
+def quantity(option: str, value: Any, dimension: str, zero: bool = False) -> float:
+    """A number in SI, or text with a unit of the dimension. Raises SpecError for another kind, and for one that is not above 0 (`zero`: below)."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            value = units.parse(value, dimension, option) if dimension else value
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not (0.0 < value < _LARGEST or (zero and value == 0.0)):
+        raise SpecError(f"{option} = {value!r} must be a number {'of at least' if zero else 'above'} 0")
+    return float(value)

@@ -11,12 +11,14 @@ from simcost.api.arguments import (
     Axes,
     Count,
     Model,
+    Quantity,
     Sets,
     check_lengths,
     cluster,
     counts_of,
     decode_query,
     prefill_query,
+    quantity,
     sets_of,
     several,
     step_query,
@@ -36,11 +38,12 @@ def plans(
     tpot: float | str | None = None, ttft: float | str | None = None, cp: bool = False, set: Sets | None = None, price: float | str | None = None,
     engine: str | None = None, seq: Count | None = None, micro_batch: Count | None = None, global_batch: Count | None = None, stack: str | None = None,
     flops_convention: str | None = None, osl: Count | None = None, rate: float | str | None = None, slo: str | None = None, prefix_hit: float | None = None, prefix_from: str | None = None,
+    tokens: Quantity | None = None,
 ) -> Result:  # fmt: skip
     """Every plan for `gpus` devices, or for each of several numbers of them, of one device or of several, ranked by `metric` (default: tokens
     per second and GPU) at the best of all batches that fit in memory, or of those in `batch`; `tpot` and `ttft` are limits ([s], or
     "50ms"); `cp`: split sequences too. phase="train": every plan of a training step of `global_batch` sequences of `seq` tokens, `micro_batch` of a
-    replica at a time (None: 1, 2 and 4 are tried), by the training stack `stack`. phase="serve": fleets for `rate` requests per second ("20/s") of `isl` and `osl` tokens within
+    replica at a time (None: 1, 2 and 4 are tried), by the training stack `stack`, and with `tokens` each one's run of them. phase="serve": fleets for `rate` requests per second ("20/s") of `isl` and `osl` tokens within
     `ttft` and `tpot` (`slo`: "ttft=2s,tpot=50ms"), `prefix_hit` of a prompt in the cache, by `prefix_from` in the GPUs' pool, in the host's memory ("host") or nowhere ("recompute"); `gpus`: the most that there are."""
     of_serving = {"osl": osl, "rate": rate, "slo": slo, "prefix_hit": prefix_hit, "prefix_from": prefix_from}
     of_training = {
@@ -49,6 +52,7 @@ def plans(
         "global_batch": global_batch,
         "stack": stack,
         "flops_convention": flops_convention,
+        "tokens": tokens,
     }
     if phase not in (*settings.STEPS, "train", "serve"):
         raise SpecError(f"--phase must be decode, prefill, train or serve, not {phase!r}")
@@ -108,8 +112,9 @@ def _train_plans(
     clusters = [scenario.Cluster(name, counts_of(name, sets, gpus, nodes)) for name in devices]
     sets = {path: value for path, value in sets.items() if grammar.full(path) != "plan.gpus"}
     phase = {key: given[key] for key in ("micro_batch", "global_batch", "seq")}
+    tokens = None if given["tokens"] is None else quantity("--tokens", given["tokens"], "tokens")
     question = asked(model, devices[0], phase, sets, given["stack"], price)
-    return scenario.result(question, clusters, cp, metric, given["flops_convention"] or "reference")
+    return scenario.result(question, clusters, cp, metric, given["flops_convention"] or "reference", tokens)
 
 
 @unboxes

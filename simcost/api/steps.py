@@ -11,12 +11,14 @@ from simcost.api.arguments import (
     Axes,
     Count,
     Model,
+    Quantity,
     Sets,
     cluster,
     decode_query,
     either,
     listed,
     prefill_query,
+    quantity,
     sets_of,
     step_query,
     unboxes,
@@ -84,9 +86,10 @@ def compare(
     stack: str | None = None,
     flops_convention: str | None = None,
     images: Count | None = None,
+    tokens: Quantity | None = None,
 ) -> Result:
     """Designs side by side, then the terms that differ, largest first; `models` and `variants` are one or several: of a decode and a prefill step, or with `phase`="train" of a training step of
-    `micro_batch`, `global_batch`, `seq` and `stack` as `train` takes them. `variants`: of the first model, each a text such as
+    `micro_batch`, `global_batch`, `seq` and `stack` as `train` takes them, and with `tokens` of a run of them too. `variants`: of the first model, each a text such as
     "attention=gqa:8,ffn=dense" or a mapping; hw=..., engine=... and plan.tp=... say where it runs, model=... whose variant it is. `prefill_batch`:
     prompts at a time; default: one a replica of the attention and copy of the model. `images`: of each prompt, whose tokens are part of isl; a design without a tower that is
     counted has a row with the reason."""
@@ -97,13 +100,14 @@ def compare(
     several = nodes is not None and any("hw" in parsed(one) for one in variants)
     sets = cluster(None if several else hw, sets_of(set, engine), gpus, nodes)
     serving = {"batch": batch, "context": context, "isl": isl, "prefill-batch": prefill_batch, "images": images}
-    training = {"micro-batch": micro_batch, "global-batch": global_batch, "seq": seq, "stack": stack, "flops-convention": flops_convention}  # fmt: skip
+    training = {"micro-batch": micro_batch, "global-batch": global_batch, "seq": seq, "stack": stack, "flops-convention": flops_convention, "tokens": tokens}  # fmt: skip
     _of_one_phase(phase, serving, training)
     if phase == "train":
         from simcost.scenarios.train import compare as side_by_side
 
+        run = None if tokens is None else quantity("--tokens", tokens, "tokens")
         counts = {"micro_batch": micro_batch, "global_batch": global_batch, "seq": seq}
-        asked = side_by_side.Question(hw, counts, sets, stack, price, flops_convention or "reference")
+        asked = side_by_side.Question(hw, counts, sets, stack, price, flops_convention or "reference", run)
         return side_by_side.result([zoo.spelled(name) for name in models], variants, asked)
     prompts = None if prefill_batch is None else settings.count("--prefill-batch", grammar.read("batch", prefill_batch))
     prompt = {"batch": prompts, "isl": either(isl, DEFAULTS["isl"]), "past": 0}

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simcost import grammar, settings, units
-from simcost.api.arguments import Count, Model, Sets, cluster, sets_of, unboxes
+from simcost import grammar, settings
+from simcost.api.arguments import Count, Model, Quantity, Sets, cluster, quantity, sets_of, unboxes
 from simcost.errors import SpecError
 from simcost.result import Result
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from simcost.scenarios.train.run import RunAsked
 
 _OPTION = "--timeline"
-_LARGEST = 1e18
-Quantity = float | str  # SI, or text with a unit
 
 
 @unboxes
@@ -58,16 +56,16 @@ def _run(
     from simcost.scenarios.train.run import RunAsked, scaled
 
     goal = {
-        name: _quantity(f"--{name}", value, "tokens" if name == "tokens" else "")
+        name: quantity(f"--{name}", value, "tokens" if name == "tokens" else "")
         for name, value in (("tokens", tokens), ("days", days), ("usd", usd))
         if value is not None
     }
     mtbf, restart, interval = (
-        None if value is None else _quantity(f"--{name}", value, "duration", zero=name == "restart")
+        None if value is None else quantity(f"--{name}", value, "duration", zero=name == "restart")
         for name, value in zip(("mtbf", "restart", "checkpoint-interval"), times, strict=True)
     )
     counts = () if scaling is None else scaled([int(settings.count("--scaling", grammar.read("plan.gpus", each))) for each in scaling])  # fmt: skip
-    of_rate = None if rate is None else _quantity("--checkpoint-rate", rate, "bytes_per_s")
+    of_rate = None if rate is None else quantity("--checkpoint-rate", rate, "bytes_per_s")
     return RunAsked(goal, None if rampup is None else _ramp(rampup), counts, mtbf, restart, of_rate, interval)
 
 
@@ -79,17 +77,4 @@ def _ramp(given: Any) -> Any:
     if len(parts) != 3:
         raise SpecError(f"--rampup {given}: write first:increment:samples, as in 3072:1536:114.5M")
     first, increment = (int(settings.count("--rampup", grammar.read("plan.gpus", each))) for each in parts[:2])
-    return Ramp(first, increment, _quantity("--rampup", parts[2], "tokens"))
-
-
-def _quantity(option: str, value: Any, dimension: str, zero: bool = False) -> float:
-    """A number in SI, or text with a unit of the dimension. Raises SpecError for another kind, and for one that is not above 0 (`zero`: below)."""
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            value = units.parse(value, dimension, option) if dimension else value
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not (0.0 < value < _LARGEST or (zero and value == 0.0)):
-        raise SpecError(f"{option} = {value!r} must be a number {'of at least' if zero else 'above'} 0")
-    return float(value)
+    return Ramp(first, increment, quantity("--rampup", parts[2], "tokens"))

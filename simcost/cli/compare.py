@@ -16,7 +16,7 @@ def compare(
     prefill_batch: Annotated[str | None, typer.Option("--prefill-batch", metavar="<count>", help="Prompts of a prefill step; default one per replica and copy.")] = None,
     images: o.Images = None, variant: o.Variant = None,
     phase: Annotated[str | None, typer.Option("--phase", help="train: a training step of each, in place of decode and prefill.", autocompletion=o.starting(("train",)))] = None,
-    micro_batch: o.MicroBatch = None, global_batch: o.GlobalBatch = None, seq: o.Seq = None, stack: o.Stack = None, flops_convention: o.FlopsConvention = None,
+    micro_batch: o.MicroBatch = None, global_batch: o.GlobalBatch = None, seq: o.Seq = None, stack: o.Stack = None, flops_convention: o.FlopsConvention = None, tokens: o.RunTokens = None,
     scheduler: o.Scheduler = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """Designs side by side, then the terms in which they differ, largest first."""
@@ -26,6 +26,6 @@ def compare(
     with scheduled(scheduler):
         result = api.compare(
             models, hw, batch, context, isl, grammar.assignments(set or [], engine), price, gpus, nodes, prefill_batch, variants=variant or [], images=images,
-            phase=phase, micro_batch=micro_batch, global_batch=global_batch, seq=seq, stack=stack, flops_convention=flops_convention,
+            phase=phase, micro_batch=micro_batch, global_batch=global_batch, seq=seq, stack=stack, flops_convention=flops_convention, tokens=tokens,
         )  # fmt: skip
     return emit(result, format, output, strict, details)

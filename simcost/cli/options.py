@@ -152,6 +152,10 @@ FlopsConvention = Annotated[
         "--flops-convention", help="How MFU counts FLOPs: reference (causal, the default), palm, megatron, torchtitan, 6n and others.", autocompletion=conventions,
     ),
 ]  # fmt: skip
+RunTokens = Annotated[
+    str | None,
+    typer.Option("--tokens", help="train: also price a run of this many tokens: 14.8T, 300B."),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(

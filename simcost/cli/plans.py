@@ -30,7 +30,7 @@ def plans(
     seq: Annotated[str | None, o.count("seq", "train: ")] = None,
     micro_batch: Annotated[str | None, typer.Option("--micro-batch", metavar="<count>", help="train: sequences of a micro-batch; default: 1, 2 and 4 are tried.")] = None,
     global_batch: Annotated[str | None, typer.Option("--global-batch", metavar="<count>", help="train: sequences of a step, over all replicas; default 4 per GPU.")] = None,
-    stack: o.Stack = None, flops_convention: o.FlopsConvention = None,
+    stack: o.Stack = None, flops_convention: o.FlopsConvention = None, tokens: o.RunTokens = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="serve: also draw tokens/s per GPU against tokens/s per user to this .png, .svg, .pdf or .html (extra 'plot').")] = None,
     cp: Annotated[bool, typer.Option("--cp", help="Split sequences over devices too (context parallelism).")] = False,
     engine: o.Engine = None, set: o.Set = None, price: o.Price = None, scheduler: o.Scheduler = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
@@ -49,7 +49,7 @@ def plans(
         result = api.plans(
             model, grammar.words("--hw", hw), [grammar.whole("--gpus", count) for count in counts] or None, nodes, phase, tried, context, isl, metric, tpot, ttft, cp,
             grammar.assignments(set or [], engine), price, seq=seq, micro_batch=micro_batch, global_batch=global_batch, stack=stack, flops_convention=flops_convention,
-            osl=osl, rate=rate, slo=slo, prefix_hit=prefix_hit, prefix_from=prefix_from,
+            osl=osl, rate=rate, slo=slo, prefix_hit=prefix_hit, prefix_from=prefix_from, tokens=tokens,
         )  # fmt: skip
     also(result, plot, "pareto")
     return emit(result, format, output, strict, details)

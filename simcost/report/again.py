@@ -29,7 +29,8 @@ def lines(result: Result, width: int) -> list[str]:
     if not words:
         return []
     phase = str(result.inputs.get("phase"))
-    head = _NEXT.get(str(best.get("mode")), _NEXT.get(phase, "the best plan alone:"))
+    plain = "the best plan alone:"
+    head = plain if "tokens" in result.inputs else _NEXT.get(str(best.get("mode")), _NEXT.get(phase, plain))
     return [head, *_folded(["simcost", phase, *words], width)]
 
 
@@ -66,7 +67,7 @@ def _words(given: Mapping[str, Any], row: Row) -> Iterator[str]:
 def _phase(given: Mapping[str, Any], row: Row) -> Iterator[str]:
     """Sizes of the step, or the load."""
     names = {
-        "train": ("seq", "micro_batch", "global_batch"),
+        "train": ("seq", "micro_batch", "global_batch", "tokens"),
         "serve": ("isl", "osl", "rate", "prefix_hit"),
     }.get(str(given.get("phase")), ("batch", "context", "isl"))
     for name in names:
@@ -94,7 +95,8 @@ def _option(name: str, *values: Any) -> list[str]:
 
 
 def _said(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)
 
 
 def _folded(words: list[str], width: int) -> list[str]:

@@ -25,7 +25,8 @@ def shown(rows: Sequence[Row]) -> list[Row]:
             for row in map(marked, rows)
         ]
     if any("schedule" in row for row in rows):
-        return [with_intervals(_trained(row, _several(rows))) for row in map(marked, rows)]
+        of_run = any("run_s" in row for row in rows)
+        return [with_intervals(_trained(row, _several(rows), of_run)) for row in map(marked, rows)]
     alike = (name for name in ("hw", "gpus") if len({row.get(name) for row in rows}) == 1)
     hidden = {*_SAID, *_FOLLOWS, *same(rows), *alike}
     return [
@@ -45,11 +46,15 @@ def trained(row: Row) -> str:
     return ", ".join(found)
 
 
-def _trained(row: Row, several: bool) -> Row:
-    """The plan in one cell, so that what ranks it stands beside it on any screen."""
+def _trained(row: Row, several: bool, of_run: bool) -> Row:
+    """The plan in one cell, so that what ranks it stands beside it on any screen; where runs are priced in the narrower column of plans, so that the price of a run does too."""
     names = [name for name in row if name not in (*_OF_TRAINING, *_SAID, "hw", "gpus", "plan", "feasible")]
     first = {"hw": row["hw"]} if several else {}
-    return {**first, "training_plan": trained(row), **{name: row[name] for name in names}}
+    if not of_run:
+        return {**first, "training_plan": trained(row), **{name: row[name] for name in names}}
+    ranking = [name for name in names if not name.startswith("run_")][:2]
+    every = dict.fromkeys((*ranking, "run_usd", *names))
+    return {**first, "plan": trained(row), **{name: row[name] for name in every if name in row}}
 
 
 def marked(row: Row) -> Row:

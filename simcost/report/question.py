@@ -117,6 +117,8 @@ def _phase(given: Mapping[str, Any], varied: Mapping[str, Any]) -> list[str]:
         for name in _PHASE
         if name not in varied and given.get(name) is not None and not (name == "past" and not given[name])
     ]
+    if "phase" in given and given.get("tokens"):  # train has its run on a page of its own
+        found.append(f"a run of {cell('run_tokens', given['tokens'])} tokens")
     return found + ([f"routing {given['routing']}"] if "routing" in given and "routing" not in varied else [])
 
 

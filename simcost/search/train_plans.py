@@ -22,8 +22,10 @@ from simcost.result import Result, Row, number
 from simcost.scenarios import price_notes
 from simcost.scenarios.inputs import stated
 from simcost.scenarios.train.question import Asked as Question
+from simcost.scenarios.train.run import of_row, said_of_rows
 from simcost.search.train_search import BEST, RANKS, SHOWN, Candidate, Searched, fitting, least, ranked, searched
 from simcost.training.batch import FILL
+from simcost.training.run import Step
 from simcost.units import show
 
 EXECUTOR, CLOSED = "executor", "closed form"
@@ -37,8 +39,15 @@ class Cluster:
     gpus: tuple[int, ...]
 
 
-def result(q: Question, clusters: Sequence[Cluster], cp: bool, metric: str | None, convention: str) -> Result:
-    """One row a split, best first. Raises SpecError for what is no question, and where no device can be asked."""
+def result(
+    q: Question,
+    clusters: Sequence[Cluster],
+    cp: bool,
+    metric: str | None,
+    convention: str,
+    tokens: float | None = None,
+) -> Result:
+    """One row a split, best first, with its run of so many `tokens`. Raises SpecError for what is no question, and where no device can be asked."""
     ranked_by = _metric(metric)
     pieces = [
         Piece((q._replace(hw=cluster.hw), cluster.hw, count, cp, convention), f"{count:,} x {cluster.hw}", float(count))
@@ -49,7 +58,7 @@ def result(q: Question, clusters: Sequence[Cluster], cp: bool, metric: str | Non
     if ranked_by.startswith("usd_") and any(each.price is None for each in found):
         raise SpecError(f"--metric {ranked_by}: a device has no price with a source: state one with --price")
     candidates = ranked([one for each in found for one in fitting(each)], ranked_by)
-    table = [*_rows(candidates, ranked_by), *(row for each in found for row in _refused(each, candidates))]
+    table = [*_rows(candidates, ranked_by, tokens), *(row for each in found for row in _refused(each, candidates))]
     ties = sum(bool(row.get("best_or_tied")) for row in table) - 1
     counted = {
         "plans": sum(len(each.space.splits) for each in found),
@@ -59,10 +68,10 @@ def result(q: Question, clusters: Sequence[Cluster], cp: bool, metric: str | Non
     }
     return Result(
         "plans",
-        _inputs(q, found, clusters, cp, ranked_by, convention),
+        _inputs(q, found, clusters, cp, ranked_by, convention) | ({} if tokens is None else {"tokens": tokens}),
         counted,
         {**_best(table, clusters), "plans": table},
-        tuple(_notes(q, found)),
+        (*_notes(q, found), *(() if tokens is None else (said_of_rows(tokens),))),
         (),
         _verdict(found, table, counted),
         bool(candidates),
@@ -93,7 +102,7 @@ def _metric(metric: str | None) -> str:
     return known[name]
 
 
-def _rows(found: Sequence[Candidate], metric: str) -> list[Row]:
+def _rows(found: Sequence[Candidate], metric: str, tokens: float | None) -> list[Row]:
     """Plans that fit as rows, with how surely each lies behind the best."""
     sure = [one for one in found if one.cost is not None]
     places = _places(sure, metric)
@@ -109,7 +118,7 @@ def _rows(found: Sequence[Candidate], metric: str) -> list[Row]:
         rows.append(
             {
                 **row,
-                **with_range(values, one.of.paid),
+                **with_range({**({} if tokens is None else _run(one, tokens)), **values}, one.of.paid),
                 "priced_by": CLOSED if one.cost is None else EXECUTOR,
                 **_end(one.of),
             }
@@ -149,6 +158,19 @@ def _sizes(of: Searched, split: int) -> Row:
         "ep": ep,
         "dp": int(asked.gpus) // (tp * cp * pp),
     }
+
+
+def _run(one: Candidate, tokens: float) -> Row:
+    """The run of a plan, as `simcost train` prices it."""
+    job = one.of.space.asked.job(one.of.space.grid.row(one.at))
+    step = Step(
+        one.values["step_s"],
+        float(job.tokens),
+        float(job.plan.devices),
+        one.values.get("step_low_s"),
+        one.values.get("step_high_s"),
+    )
+    return of_row(step, job, tokens, one.of.price)
 
 
 def _options(one: Candidate) -> Row:
@@ -243,6 +265,10 @@ def _verdict(found: Sequence[Searched], table: Sequence[Row], counted: dict[str,
     rate = f"MFU {float(best['mfu']):.1%}, {float(best['tokens_per_s_per_gpu']):,.0f} tokens/s per GPU"
     many = counted["plans_tied"]
     others = f"; {many:,} {'is' if many == 1 else 'are'} tied with the best" if many else ""
+    if "run_s" in best:
+        run = [show(float(best["run_s"]), "duration"), f"{float(best['run_gpu_hours']):,.0f} GPU hours"]
+        run += [show(float(best["run_usd"]), "usd")] if "run_usd" in best else []
+        others = f"; its run: {', '.join(run)}{others}"
     where = f"{best['gpus']:,} x {best['hw']}, " if len({(row["hw"], row["gpus"]) for row in table}) > 1 else ""
     return f"{sentence}; best: {where}{_words(best)}: step {one} (90 %: {low} to {high}), {rate}{others}"
 

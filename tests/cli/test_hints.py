@@ -9,7 +9,7 @@ from simcost.errors import nearest
 from simcost.model import load
 
 REFUSED = [
-    (["plans", "--phase", "train", "--tokens", "15T"], "No such option: --tokens (it is an option of "),
+    (["plans", "--phase", "train", "--mtbf", "50000h"], "No such option: --mtbf (it is an option of "),
     (["decode", "--modle", "x"], "No such option: --modle (Possible options: --model"),
     (["models"], "No such command 'models'; did you mean 'simcost list models'?"),
     (["gpus"], "did you mean 'simcost list hardware'?"),

@@ -26,6 +26,7 @@ from simcost.scenarios import price_notes
 from simcost.scenarios.inputs import dimensions, sizes, stated
 from simcost.scenarios.train.answer import counts, goes, metrics
 from simcost.scenarios.train.question import Asked, asked, job
+from simcost.scenarios.train.run import Priced, of_row, said_of_rows
 from simcost.scenarios.variants import Side, sides
 from simcost.training import memory, step
 from simcost.training.job import Job
@@ -54,7 +55,7 @@ _BEST = {
 
 @frozen
 class Question:
-    """What all designs answer; `phase`: micro_batch, global_batch, seq as they were stated."""
+    """What all designs answer; `phase`: micro_batch, global_batch, seq as they were stated; `tokens`: of a run that is priced too."""
 
     hw: str
     phase: Mapping[str, Any]
@@ -62,6 +63,7 @@ class Question:
     stack: str | None
     usd_per_hour: float | str | None
     convention: str
+    tokens: float | None = None
 
 
 class Trained(NamedTuple):
@@ -112,7 +114,7 @@ def result(models: Sequence[Name], variants: Sequence[str | Mapping[str, Any]], 
     }
     return Result(
         "compare", _inputs(models, variants, q, every[0]), values, {"designs": rows, "terms": _terms(every)},
-        (*_notes(said, len(every)), *_price_notes(every, q)), _references(every, q.convention), f"{_memory(rows)}; {_fastest(every, best, alike)}", fits,
+        (*_notes(said, len(every)), *(() if q.tokens is None else (said_of_rows(q.tokens),)), *_price_notes(every, q)), _references(every, q.convention), f"{_memory(rows)}; {_fastest(every, best, alike)}", fits,
         tuple(row for one in every for row in dimensions(one.job.model, one.label)),
     )  # fmt: skip
 
@@ -172,9 +174,11 @@ def _row(side: Side, one: Trained, q: Question) -> Row:
     ranks = memory.of_ranks(one.step)
     most = memory.worst(ranks)
     price = paid(one.job.device.price, price_stated(q.usd_per_hour)[0])
-    values = with_range(metrics(one.step, ranks, None if price is None else float(price.usd), q.convention), price)
+    usd = None if price is None else float(price.usd)
+    values = with_range(metrics(one.step, ranks, usd, q.convention), price)
+    run = {} if q.tokens is None else of_row(Priced(one.step, usd).of_run, one.job, q.tokens, usd)
     return {
-        **_identity(side), "feasible": True, **{name: values[name] for name in (*_SHOWN, *_OF_PRICE) if name in values},
+        **_identity(side), "feasible": True, **{name: values[name] for name in (*_SHOWN, *_OF_PRICE) if name in values}, **with_range(run, price),
         "memory_peak_bytes": number(most.used), "parameter_bytes": number(float(most.state.parameters + most.state.gathered)),
         "gradient_bytes": number(float(most.state.gradients)), "optimizer_bytes": number(float(most.state.optimizer)), "activation_bytes": number(most.activations),
         "other_bytes": number(most.used - float(most.state.total) - most.activations), "fits": most.short <= 0.0,
@@ -296,7 +300,7 @@ def _inputs(
         named["variants"] = [one if isinstance(one, str) else dict(one) for one in variants]
     r = first.job.recipe
     return {
-        **named, "hw": q.hw, "phase": "train", "micro_batch": r.micro_batch, "global_batch": first.job.global_batch, "seq": r.seq, "stack": r.stack,
+        **named, "hw": q.hw, "phase": "train", "micro_batch": r.micro_batch, "global_batch": first.job.global_batch, "seq": r.seq, "stack": r.stack, **({} if q.tokens is None else {"tokens": q.tokens}),
         "engine": first.job.engine, "flops_convention": counts(first.job, q.convention).name,
         **({} if q.usd_per_hour is None else {"usd_per_hour": q.usd_per_hour}), "plan": {**sizes(first.job.plan), "vpp": first.job.vpp},
         "set": {path: value for path, value in grammar.taken(q.sets)[0].items() if grammar.split(path)[0] != "phase"},

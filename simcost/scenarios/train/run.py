@@ -29,6 +29,8 @@ RESTART_S = 600.0
 STORAGE_PER_GPU = 2e12 / 16384
 _DAY = 86400.0
 GOALS = ("tokens", "days", "usd")
+# Of a run in a row of designs or plans.
+IN_ROWS = ("run_s", "run_gpu_hours", "run_gpu_hours_low", "run_gpu_hours_high", "run_usd", "run_usd_low", "run_usd_high", "goodput")  # fmt: skip
 
 
 class Ramp(NamedTuple):
@@ -116,6 +118,22 @@ def figures(priced: Priced, q: RunAsked) -> tuple[dict[str, object], dict[str, l
     if q.goal or q.scaling:
         notes.append(_said(q, kept, priced.step.job))
     return values, tables, notes
+
+
+def of_row(one: Step, job: Job, tokens: float, usd_per_hour: float | None) -> Row:
+    """The run of `tokens` as a row of designs or plans says it: what `figures` says without a ramp and with the defaults of failures and checkpoints. `one`: the step of `job`; without its interval the run has
+    none. Raises SpecError for a step that is none."""
+    kept = _goodput(job, RunAsked({}))
+    whole = run.of_tokens(one, tokens, Rates(usd_per_hour, goodput=float(kept.share)))
+    found = _metrics(whole, kept, _checkpoint(job))
+    known = [name for name in IN_ROWS if one.low_s is not None or not name.endswith(("_low", "_high"))]
+    return {name: found[name] for name in known if name in found}
+
+
+def said_of_rows(tokens: float) -> Note:
+    """Every number behind the goodput of the runs of rows, with its source."""
+    found = _defaults(RunAsked({}), f"{show(STORAGE_PER_GPU, 'bytes_per_s')} per GPU", "at the best interval")
+    return Note(f"runs of {show(tokens, 'tokens')} tokens as simcost train prices them: {', '.join(found)}", Kind.ASSUMED)  # fmt: skip
 
 
 Grown = tuple[tuple[float, int, Step], ...]  # (tokens, global batch, step) of each stage before the last batch
@@ -247,18 +265,23 @@ def _checkpoint(job: Job) -> float:
 
 def _said(q: RunAsked, kept: goodput.Goodput, job: Job) -> Note:
     """Every number behind the goodput that nobody stated, with its source."""
-    gpus = float(job.plan.devices)
+    rate = show(STORAGE_PER_GPU * float(job.plan.devices), "bytes_per_s")
+    text = ", ".join(_defaults(q, rate, f"every {float(kept.interval_s):,.0f} s")) or "all its numbers were given"
+    return Note(f"goodput {float(kept.share):.1%}: {text}", Kind.ASSUMED)
+
+
+def _defaults(q: RunAsked, rate: str, interval: str) -> list[str]:
+    """What is taken for each number that nobody stated. `rate`, `interval`: that of checkpoints in words."""
     found: list[str] = []
     if q.mtbf_s is None:
         found.append(f"a GPU fails every {show(goodput.LLAMA3_GPU_MTBF_S / _HOUR, 'count')} h (--mtbf; Llama 3, arXiv 2407.21783 §3.3.4)")  # fmt: skip
     if q.restart_s is None:
         found.append(f"a restart takes {RESTART_S:.0f} s (--restart; assumed)")
     if q.checkpoint_rate is None:
-        found.append(f"checkpoints are written at {show(STORAGE_PER_GPU * gpus, 'bytes_per_s')} (--checkpoint-rate; Llama 3's 2 TB/s for 16,384 GPUs, §3.3.1)")  # fmt: skip
+        found.append(f"checkpoints are written at {rate} (--checkpoint-rate; Llama 3's 2 TB/s for 16,384 GPUs, §3.3.1)")  # fmt: skip
     if q.checkpoint_interval_s is None:
-        found.append(f"every {float(kept.interval_s):,.0f} s (--checkpoint-interval; Daly)")
-    text = ", ".join(found) or "all its numbers were given"
-    return Note(f"goodput {float(kept.share):.1%}: {text}", Kind.ASSUMED)
+        found.append(f"{interval} (--checkpoint-interval; Daly)")
+    return found
 
 
 _HOUR = 3600.0
