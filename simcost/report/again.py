@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from simcost.hardware.engines import ANY
+from simcost.report.answer.command import folded
 from simcost.result import Result, Row
 
 _SIZES = ("tp", "cp", "dp_attention", "pp", "ep")
@@ -31,7 +32,7 @@ def lines(result: Result, width: int) -> list[str]:
     phase = str(result.inputs.get("phase"))
     plain = "the best plan alone:"
     head = plain if "tokens" in result.inputs else _NEXT.get(str(best.get("mode")), _NEXT.get(phase, plain))
-    return [head, *_folded(["simcost", phase, *words], width)]
+    return [head, *folded(["simcost", phase, *words], width, "  ")]
 
 
 def command(result: Result) -> list[str]:
@@ -97,14 +98,3 @@ def _option(name: str, *values: Any) -> list[str]:
 def _said(value: Any) -> str:
     short = f"{value:g}" if isinstance(value, float) else str(value)
     return short if not isinstance(value, float) or float(short) == value else repr(value)
-
-
-def _folded(words: list[str], width: int) -> list[str]:
-    """Words in lines that a shell reads as one."""
-    found = [f"  {words[0]}"]
-    for word in words[1:]:
-        if len(found[-1]) + len(word) + 3 > width:
-            found.append(f"      {word}")
-        else:
-            found[-1] += f" {word}"
-    return [f"{line} \\" if at < len(found) - 1 else line for at, line in enumerate(found)]

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from simcost.errors import plain
+from simcost.provenance import VERSION
 from simcost.report import identity, question
-from simcost.report.answer import beside, grouped, headline
+from simcost.report.answer import beside, command, grouped, headline
 from simcost.report.cells import cell, changed, title, with_intervals
 from simcost.result import Result, Row
 from simcost.texts import number
@@ -98,6 +99,8 @@ def as_markdown(result: Result) -> str:
     for heading, lines in (("Notes", result.warnings), ("Sources", result.references)):
         if lines:
             parts += [f"## {heading}", "", *(f"- {_line(line)}" for line in lines), ""]
+    if shell := command.lines(result):  # their indents and quotes cannot end the block
+        parts += ["## Command", "", f"With simcost {VERSION}:", "", "```", *shell, "```", ""]
     return "\n".join(parts)
 
 

@@ -99,6 +99,9 @@ _SPELLED = {
     "batches": "batch",
     "elasticity_of": "metric",
     "range": "step",
+    "mtbf_s": "mtbf",
+    "restart_s": "restart",
+    "checkpoint_interval_s": "checkpoint_interval",
 }  # in answers -> in questions
 _DERIVED = ("plan", "engine_settings", "limits", "set")  # what the rest says already, or is read apart
 

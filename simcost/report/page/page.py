@@ -14,6 +14,7 @@ from typing import Any
 from simcost import metrics
 from simcost.errors import SpecError
 from simcost.provenance import VERSION
+from simcost.report.answer import command
 from simcost.report.answer.headline import partitions
 from simcost.report.cells import cell, changed, title
 from simcost.report.figures import kinds, style
@@ -156,8 +157,10 @@ def _list(heading: str, lines: tuple[str, ...]) -> str:
 
 
 def _question(result: Result) -> str:
-    """All that was asked, defaults included: simcost.ask(command, inputs) asks it again."""
+    """All that was asked, defaults included: simcost.ask(command, inputs) asks it again, and so does the command."""
     given = json.dumps(result.inputs, indent=1, ensure_ascii=False, default=str)
     given = given if len(given) <= _INPUTS else f"{given[:_INPUTS]}…"
     shown = "\n".join(map(escaped, given.split("\n")))
-    return f'<h2>What was asked</h2>\n<pre>{shown}</pre>\n<p class="small">simcost {VERSION}. Numbers are estimates; intervals are 90 %.</p>\n'  # fmt: skip
+    line = "\n".join(map(escaped, command.lines(result)))
+    again = f"<h2>Command</h2>\n<pre>{line}</pre>\n" if line else ""
+    return f'<h2>What was asked</h2>\n<pre>{shown}</pre>\n{again}<p class="small">simcost {VERSION}. Numbers are estimates; intervals are 90 %.</p>\n'  # fmt: skip

@@ -86,8 +86,9 @@ def test_numbers_of_a_csv_stay_numbers(value: Any, cell: str) -> None:
 
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
 def test_markdown_is_words_in_the_lines_that_are_there(words: str) -> None:
-    text, plain = as_markdown(result(words)), as_markdown(result("x"))
-    assert all(line.isprintable() for line in text.split("\n"))
+    (text, _, block), (plain, *_) = (as_markdown(result(each)).partition("\n## Command\n") for each in (words, "x"))
+    assert all(line.isprintable() for line in (text + block).split("\n"))
+    assert [line for line in block.split("\n") if line.startswith("`")] == (["```", "```"] if block else [])
     assert len(text.split("\n")) == len(plain.split("\n"))
     for line, of in zip(text.split("\n"), plain.split("\n"), strict=True):
         assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == len(re.findall(r"\|", of))
