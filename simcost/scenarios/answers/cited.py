@@ -1,4 +1,4 @@
-"""The sources that an answer rests on: papers of its blocks, the model's config, every fact of the device with its source, the price, the tables of measurements that time its kernels; and
+"""The sources that an answer rests on: papers of its blocks, the model's config, every fact of the device with its source, the prices that its USD rest on, the tables of measurements that time its kernels; and
 what is assumed, with the reason.
 
 Most likely to be wrong: an answer that names no tables of its own (training, sweeps): all tables of its devices that may answer are named.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,20 @@ from simcost.errors import SpecError
 from simcost.files import folder
 from simcost.hardware import load as hardware
 from simcost.hardware.engines import ANY
+from simcost.hardware.price_use import USE
+from simcost.hardware.prices import KEYS, KINDS, TOTAL
 from simcost.model import load as models
 from simcost.provenance import VERSION, Kind, Note
 from simcost.result import Result, Row
 from simcost.scenarios.answers.read import Answer, Source, answer
+from simcost.scenarios.variants import parsed
 from simcost.texts import csv_table
 
 PAPERS = ("arxiv", "authors", "title")
 _ARXIV = re.compile(r"(?:arXiv[: ]|, )(\d{4}\.\d{4,5})")
 _TABLES = ("tables: ", "tables of its sibling: ")
 _RUNS = ("measurements: ", "measurements of its sibling: ")
+_USE, _TOTAL = f"hw.{USE}", f"hw.price.{TOTAL}"
 _ELSEWHERE = ("hardware: ", *_TABLES, *_RUNS)  # told from the files themselves
 
 
@@ -39,7 +43,7 @@ def result(source: Source) -> Result:
     said: list[Note] = []
     assumed: list[Row] = []
     for name in _names(of, "hw"):
-        facts, reasons = _facts(name, of.inputs.get("set", {}), said)
+        facts, reasons = _facts(name, of, said)
         rows += facts
         assumed += reasons
     rows += _measured(of, said)
@@ -110,8 +114,9 @@ def _models(of: Answer) -> Iterator[Row]:
             yield _row("model", "the design", f"{name}: a config of your own", _key("model", Path(name).stem))
 
 
-def _facts(name: str, changed: Mapping[str, Any], said: list[Note]) -> tuple[list[Row], list[Row]]:
-    """(sources of a device's facts, its assumptions); a fact that was set by hand has neither. A profile that is gone is a note."""
+def _facts(name: str, of: Answer, said: list[Note]) -> tuple[list[Row], list[Row]]:
+    """(sources of a device's facts, its assumptions); a fact that was set by hand has neither, and a price that no number rests on. A profile that is gone is a note."""
+    changed = of.inputs.get("set", {})
     try:
         where, read = hardware.read(name)
     except SpecError as error:
@@ -119,8 +124,10 @@ def _facts(name: str, changed: Mapping[str, Any], said: list[Note]) -> tuple[lis
         return [], []
     rows: dict[str, Row] = {}
     reasons: list[Row] = []
-    for path, entry in hardware.entries(read, where):
-        if f"hw.{path}" in changed:
+    entries = list(hardware.entries(read, where))
+    unused = {f"price.{key}" for key in KEYS} - _prices(of, {path for path, _ in entries})
+    for path, entry in entries:
+        if f"hw.{path}" in changed or path in unused:
             continue
         if "source" in entry:
             source = str(read["sources"].get(entry["source"], entry["source"]))
@@ -130,6 +137,26 @@ def _facts(name: str, changed: Mapping[str, Any], said: list[Note]) -> tuple[lis
         if why := entry.get("reason") or entry.get("assumed"):
             reasons.append({"key": f"hw.{path}", "stated": str(entry.get("value")), "why": str(why)})
     return [{**row, "cited_for": f"{name}: {row['cited_for']}"} for row in rows.values()], reasons
+
+
+def _prices(of: Answer, has: Collection[str]) -> set[str]:
+    """Paths of the prices of a device, which `has` these facts, that the answer's USD rest on: none where it has no USD, or where the question states the price."""
+    if not any("usd" in str(name) for table in (of.metrics, *of.rows, *of.terms) for name in table):
+        return set()
+    stated, varied, usd = of.inputs.get("set", {}), of.inputs.get("vary", {}), of.inputs.get("usd_per_hour")
+    variants = [parsed(each) for each in _several(of.inputs.get("variants", ()))]
+    usual = next((f"price.{key}" for key in KEYS if f"price.{key}" in has), "")
+    found = set()
+    for settings in ({**stated}, *({**stated, **each} for each in variants)):
+        if _TOTAL in settings or _TOTAL in varied or not (usd is None or isinstance(usd, str)):
+            continue
+        for use in _several(varied.get(_USE, settings.get(_USE, usd))):
+            found.add(f"price.{use}" if use in KINDS else "" if str(use).endswith(".csv") else usual)
+    return found
+
+
+def _several(value: Any) -> list[Any]:
+    return [*value] if isinstance(value, (list, tuple)) else [value]
 
 
 def _measured(of: Answer, said: list[Note]) -> Iterator[Row]:

@@ -36,7 +36,7 @@ def test_every_fact_of_the_profile_is_cited_once_or_assumed(found: Any) -> None:
         profile = tomllib.load(file)
     cited = [key for row in (*of_kind(found, "hardware"), *of_kind(found, "price")) for key in row["cited_for"].removeprefix("h200: ").split(", ")]  # fmt: skip
     assert len(cited) == len(set(cited))
-    for table in ("peak", "memory", "power", "price"):
+    for table in ("peak", "memory", "power"):
         assert {f"hw.{table}.{key}" for key in profile[table]} <= set(cited)
     assumed = {row["key"] for row in found.tables["assumptions"]}
     assert {f"hw.assumed.{key}" for key in profile["assumed"]} <= assumed
@@ -46,6 +46,23 @@ def test_every_fact_of_the_profile_is_cited_once_or_assumed(found: Any) -> None:
 def test_a_fact_that_was_set_by_hand_has_no_source() -> None:
     changed = simcost.cite(simcost.decode("llama-3.1-8b", "h200", set={"hw.memory.bandwidth": "6 TB/s"}))
     assert not any("hw.memory.bandwidth" in row["cited_for"] for row in of_kind(changed, "hardware"))
+
+
+@pytest.mark.parametrize(("question", "kinds"), [
+    ({}, ["on_demand_neocloud"]), ({"price": "low"}, ["on_demand_neocloud"]), ({"price": "reserved_1y"}, ["reserved_1y"]), ({"price": 3}, []),
+    ({"set": {"hw.price.usd_per_hour": "3 USD/h"}}, []), ({"vary": {"hw.price.use": ["high", "marketplace"]}}, ["on_demand_neocloud", "marketplace"]),
+])  # fmt: skip
+def test_a_price_is_cited_where_the_answer_rests_on_it(question: dict[str, Any], kinds: list[str]) -> None:
+    rows = of_kind(simcost.cite(simcost.decode("llama-3.1-8b", "h200", **question)), "price")
+    assert [row["cited_for"] for row in rows] == [f"h200: hw.price.{kind}" for kind in kinds]
+
+
+def test_prices_of_variants_are_cited_and_none_without_usd() -> None:
+    both = simcost.cite(simcost.compare("llama-3.1-8b", "h200", variants=["hw.price.use=marketplace"]))
+    assert {row["cited_for"] for row in of_kind(both, "price")} == {"h200: hw.price.on_demand_neocloud", "h200: hw.price.marketplace"}  # fmt: skip
+    memory = simcost.cite(simcost.show_memory("llama-3.1-8b", "h200"))
+    assert of_kind(memory, "hardware")
+    assert not of_kind(memory, "price")
 
 
 def test_measurements_are_the_tables_with_a_say(found: Any) -> None:
