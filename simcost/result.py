@@ -16,6 +16,7 @@ SHORT = "memory_short_bytes_per_gpu"
 METRICS, TERMS = "metrics", "terms"  # what `frame` calls them, beside the names of tables
 Row = dict[str, Any]
 printers: list[Callable[[Result], str]] = []  # how a Result reads as text: the API, which knows the reports, adds one
+headings: list[Callable[[Result], list[str]]] = []  # the first lines of that text: the number asked for, the verdict
 pages: list[Callable[[Result], str]] = []  # the same as a page of a notebook
 
 
@@ -109,7 +110,8 @@ class Result:
 
     def __repr__(self) -> str:
         tables = ", ".join(f"{name} ({len(rows)} rows)" for name, rows in self.tables.items())
-        parts = [self.verdict, f"{len(self.metrics)} metrics", tables, f"{len(self.warnings)} notes"]
+        said = headings[0](self) if headings else [self.verdict]
+        parts = [*said, f"{len(self.metrics)} metrics", tables, f"{len(self.warnings)} notes"]
         return f"<simcost {self.command}: {'; '.join(part for part in parts if part)}>"
 
     def __str__(self) -> str:

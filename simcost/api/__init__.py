@@ -42,7 +42,7 @@ from simcost.api.tracing import trace
 from simcost.api.training import train
 from simcost.errors import SpecError, nearest
 from simcost.pool import Progress, quiet
-from simcost.result import Result, pages, printers
+from simcost.result import Result, headings, pages, printers
 
 __all__ = [
     "ask",
@@ -94,7 +94,14 @@ def _page(result: Result) -> str:
     return as_html(result)
 
 
+def _headed(result: Result) -> list[str]:
+    from simcost.report.answer import headline
+
+    return headline.heading(result, headline.lines(result))
+
+
 printers[:] = [_printed]
+headings[:] = [_headed]
 pages[:] = [_page]
 
 

@@ -11,7 +11,7 @@ from simcost.provenance import kind_of
 from simcost.report import again, columns, curves, fleets, fronts, plans, question, refusals, step, training, turned
 from simcost.report.answer import headline, page
 from simcost.report.answer.beside import HEADLINES
-from simcost.report.cells import cell, title, with_intervals
+from simcost.report.cells import cell, with_intervals
 from simcost.report.columns import Table, text
 from simcost.result import Result, Row
 from simcost.settings import ROOTS
@@ -169,13 +169,9 @@ def show(result: Result, console: Console, details: bool = False) -> None:
 
 
 def _heading(result: Result, lines: Row) -> Iterator[RenderableType]:
-    """The number asked for, where there is one and the design fits, and the verdict. It is taken from `lines`."""
+    """The first lines, which begin with the command."""
     style = "bold green" if result.fits else "bold red"
-    said = [result.verdict] if result.verdict else []
-    if lines and result.verdict.startswith("fits"):  # a longer verdict says the number itself, or what is wrong
-        name = next(iter(lines))
-        said = [f"{title(name)} {lines.pop(name)}", *said]
-    for at, words in enumerate(said):
+    for at, words in enumerate(headline.heading(result, lines)):
         yield text(words if at else f"simcost {result.command}: {words}", style=style)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import simcost
 from simcost.errors import SpecError
+from simcost.report.text import as_console
 
 ASK = ("llama-3.1-8b", "h200")
 
@@ -28,6 +29,16 @@ def test_a_result_reads_short_and_prints_as_the_terminal_does() -> None:
     assert "designs (2 rows)" in repr(found)
     assert "llama-3.1-8b / qwen2.5-7b on 1 x h200: batch 1" in str(found)
     assert "\x1b" not in str(found)
+
+
+def test_repr_begins_as_the_console_does() -> None:
+    for found in (
+        simcost.decode("llama-3.1-8b", "h200"),
+        simcost.decode("deepseek-v3", "h200"),
+        simcost.show_memory("llama-3.1-8b", "h200"),
+    ):
+        assert repr(found).removeprefix("<").startswith(as_console(found, 1000).partition("\n")[0])
+    assert repr(simcost.decode("llama-3.1-8b", "h200")).startswith("<simcost decode: TPOT ")
 
 
 @pytest.mark.parametrize("sets", ["plan.tp=8", ["plan.tp"], 8, {1: 2}, [("plan.tp", 8)]])

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simcost.metrics import groups
-from simcost.report.cells import cell, span
+from simcost.report.cells import cell, span, title
 from simcost.result import Result, Row
 
 COMMANDS = ("decode", "prefill", "explain", "train")
@@ -23,6 +23,15 @@ def lines(result: Result) -> Row:
     if result.command not in COMMANDS or name is None:
         return {}
     return {f"{name}_s": _time(name, metrics), **partitions(metrics)}
+
+
+def heading(result: Result, found: Row) -> list[str]:
+    """The number asked for, where there is one and the design fits, and the verdict. It is taken from `found`, the answer's `lines`."""
+    said = [result.verdict] if result.verdict else []
+    if found and result.verdict.startswith("fits"):  # a longer verdict says the number itself, or what is wrong
+        name = next(iter(found))
+        said = [f"{title(name)} {found.pop(name)}", *said]
+    return said
 
 
 def partitions(metrics: Mapping[str, Any]) -> Row:
