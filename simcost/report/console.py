@@ -64,6 +64,7 @@ _FIRST = {
     "what to do": ("table", "do", "why"),
     **dict.fromkeys(ROOTS, ("key", "meaning", "takes", "default", "needs", "aliases")),
     "ops": ("op", "time_s", "low_s", "share", "bound", "times", "part", "basis", "one_run_s", "shape", "bytes", "intensity", "flops"),
+    "cache of a sequence": ("block", "kept_bytes", "keeps", "of_tokens", "kept_elements", "formula"),
     "memory": ("stage", "holds", "used_bytes_per_gpu", "room_bytes_per_gpu", "fullest"),
     "compute-optimal": (
         "scaling_law", "optimal_params", "optimal_tokens", "tokens_over_optimal", "loss_over_optimal", "optimal_loss", "training_flops",

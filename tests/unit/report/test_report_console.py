@@ -8,6 +8,7 @@ import pytest
 
 import simcost
 from simcost.provenance import Kind, Note
+from simcost.report.cells import cell
 from simcost.report.text import as_console, as_markdown
 from simcost.result import Result
 
@@ -307,3 +308,11 @@ def test_designs_stand_beside_each_other_in_files_and_notebooks() -> None:
     shown = found._repr_html_()
     assert "TPOT low–high (90 %)" in shown
     assert shown.index(">TPOT<") < shown.index("memory used per GPU")
+
+
+@pytest.mark.parametrize("model", ["llama-3.1-8b", "qwen3-next-80b-a3b"])
+def test_what_a_sequence_keeps_stays_at_80_columns(model: str) -> None:
+    text = as_console(simcost.show_model(model), 80)
+    cache = text[text.index("cache of a sequence") : text.index("training FLOPs")]
+    for row in simcost.show_model(model).tables["cache of a sequence"]:
+        assert cell("kept_bytes", row["kept_bytes"]) in cache
