@@ -14,7 +14,7 @@ GENERATION = {"a100": 0, "h100": 1, "h200": 1, "b200": 2, "gb200": 2, "b300": 2,
 # kind of pair -> its spread, and the profiles that borrow so
 KINDS = {
     "links": (0.05, {"h800"}),
-    "memory or clocks": (0.13, {
+    "memory or clocks": (0.14, {
         "a100-40gb", "a100-pcie", "a100-pcie-40gb", "a800", "b100", "gh200", "gh200-144gb", "h100-96gb", "h100-nvl", "h100-pcie", "rtx-6000-ada",
     }),
     "less arithmetic or another die": (0.25, {"h20", "h20-141gb", "l20", "rtx-4090", "l4"}),
