@@ -32,7 +32,7 @@ from simcost.scenarios.rl.words import (
     tools_of,
     whole,
 )
-from simcost.scenarios.serve.question import MOST_DRAFTS, lengths_of
+from simcost.scenarios.serve.question import MOST_DRAFTS, lengths_of, share
 from simcost.serving.lengths import Lengths
 
 FRAMEWORK = "plain"
@@ -194,7 +194,7 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
         "reference_every": count("reference_every", MOST_ANSWERS),
         "replay": bool(given["routing_replay"]),
         "packing": bool(given["packing"]),
-        "alike": _share("--length-correlation", given["length_correlation"]),
+        "alike": share("--length-correlation", given["length_correlation"]),
         "seed": whole("--seed", given["seed"], 0, 2**31),
         "offload": memory.level_named(given["offload"] or memory.AUTO),
         "sync": None if given["sync"] is None else weights.named(given["sync"]),
@@ -239,13 +239,7 @@ def _drafts(drafts: Any, acceptance: Any) -> dict[str, Any]:
         raise SpecError(
             "--drafts and --acceptance must be given together: tokens proposed per step, and the probability that one is accepted"
         )
-    return {"drafts": count, "acceptance": 0.0 if acceptance is None else _share("--acceptance", acceptance)}
-
-
-def _share(option: str, said: Any) -> float:
-    if isinstance(said, bool) or not isinstance(said, (int, float)) or not 0.0 <= said <= 1.0:
-        raise SpecError(f"{option} = {said!r} must be a share from 0 to 1")
-    return float(said)
+    return {"drafts": count, "acceptance": 0.0 if acceptance is None else share("--acceptance", acceptance)}
 
 
 def _kept(said: Any, filters: bool, name: str) -> float:
