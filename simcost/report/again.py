@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from simcost.hardware.engines import ANY
-from simcost.report.answer.command import folded
+from simcost.report.answer.command import folded, said
 from simcost.result import Result, Row
 
 _SIZES = ("tp", "cp", "dp_attention", "pp", "ep")
@@ -92,9 +92,4 @@ def _chosen(given: Mapping[str, Any], row: Row) -> dict[str, Any]:
 
 
 def _option(name: str, *values: Any) -> list[str]:
-    return [f"--{name.replace('_', '-')} {shlex.quote(_said(value))}" for value in values]
-
-
-def _said(value: Any) -> str:
-    short = f"{value:g}" if isinstance(value, float) else str(value)
-    return short if not isinstance(value, float) or float(short) == value else repr(value)
+    return [f"--{name.replace('_', '-')} {shlex.quote(said(value))}" for value in values]

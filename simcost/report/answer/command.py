@@ -98,14 +98,14 @@ def _name(model: Any) -> str:
 def _several(value: Any) -> str:
     """A number or a text, or several with commas between them."""
     if not isinstance(value, (list, tuple)):
-        return _said(value)
-    found = [_said(each) for each in value]
+        return said(value)
+    found = [said(each) for each in value]
     if any("," in each for each in found):
         raise SpecError("a value with a comma among several has no command line")
     return ",".join(found)
 
 
-def _said(value: Any) -> str:
+def said(value: Any) -> str:
     """A number that reads back to the same, or a text as it is."""
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
@@ -122,7 +122,7 @@ def _setting(path: str, value: Any) -> list[str]:
 
 def _text(path: str, value: Any) -> str:
     """A value as --set reads it: a text that JSON would read as something else stands in quotes."""
-    text = _said(value)
+    text = said(value)
     if isinstance(value, str) and grammar.parsed(path, text) != value:
         return json.dumps(value)
     return text
