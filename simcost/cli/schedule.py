@@ -25,7 +25,7 @@ def _names(incomplete: str) -> list[str]:
 
 
 def schedule(
-    schedules: Annotated[list[str], typer.Argument(help="gpipe, 1f1b, interleaved, zb-h1, zb-h2, zb-v, v-half, dualpipe, dualpipev; several are ranked.", autocompletion=_names)],
+    schedules: Annotated[list[str], typer.Argument(help="gpipe, 1f1b, interleaved, zb-h1, zb-h2, zb-1p, zb-2p, zb-v, v-half, dualpipe, dualpipev; several are ranked.", autocompletion=_names)],
     pp: Annotated[int, typer.Option("--pp", help="Ranks. zb-v, v-half and dualpipev put two virtual stages on each, interleaved --vpp.")],
     microbatches: Annotated[int, typer.Option("--microbatches", help="Micro-batches of a step, of both directions together.")],
     forward: Annotated[str, typer.Option("--forward", help=f"Forward of one micro-batch through one virtual stage, {_TIME}.")] = "",

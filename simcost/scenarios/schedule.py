@@ -16,7 +16,19 @@ from simcost.makespan import PAIR, Timeline, Times
 from simcost.num import Num
 from simcost.registry import discover
 from simcost.result import Result, Row, number
-from simcost.schedules._order import BACKWARD, FORWARD, INPUT, WEIGHT, Durations, Op, Orders, Placement, few
+from simcost.schedules._order import (
+    BACKWARD,
+    FORWARD,
+    INPUT,
+    WEIGHT,
+    Durations,
+    Lengths,
+    Op,
+    Orders,
+    Placement,
+    few,
+    orders_of,
+)
 
 Stage = tuple[float, float, float]  # forward, input gradient, weight gradient of a virtual stage [s]
 VPP = 2  # virtual stages per rank where a schedule needs them and nobody says how many
@@ -123,7 +135,7 @@ def run(name: str, q: Question) -> Drawn:
             raise SpecError(f"{name}: {rule.says}")
     placement = module.placement(q.pp, q.microbatches, vpp)
     times = _times(name, q, placement.stages)
-    orders = module.orders(q.pp, q.microbatches, vpp)
+    orders = orders_of(module, q.pp, q.microbatches, vpp, _lengths(times))
     _pairs(name, orders, times)
     return Drawn(name, module, placement, times, makespan.run(orders, placement, times), q)
 
@@ -135,6 +147,11 @@ def _times(name: str, q: Question, stages: int) -> Times:
         raise SpecError(f"{name}: --stage-times has {len(q.stages)} stages, and pp = {q.pp} needs {stages} virtual stages here")  # fmt: skip
     forward, backward, weight = zip(*q.stages, strict=True)
     return Times(forward, backward, weight, q.pair, q.hop)
+
+
+def _lengths(times: Times) -> Lengths:
+    """What a search follows where nothing is known of tensors: all of them wait for the weight gradient."""
+    return Lengths(times.forward, times.backward, times.weight, (1.0,) * len(times.forward), times.hop)
 
 
 def _pairs(name: str, orders: Orders, times: Times) -> None:

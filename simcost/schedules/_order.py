@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import NamedTuple
 
 from simcost.num import Num
@@ -53,6 +54,17 @@ class Durations(NamedTuple):
         return self.backward + self.weight
 
 
+class Lengths(NamedTuple):
+    """What the order of a searched schedule follows: by virtual stage the durations of its passes and the share `waits` of a micro-batch's tensors that stays from the input gradient to the weight gradient, and an edge between two ranks.
+    [s]"""
+
+    forward: Sequence[float]
+    backward: Sequence[float]
+    weight: Sequence[float]
+    waits: Sequence[float]
+    hop: float = 0.0
+
+
 Orders = list[list[Op]]
 PASSES = 400_000  # forward passes of a step that are run one by one, a quarter of a minute
 
@@ -89,3 +101,18 @@ def multiple(name: str, value: int, of: int, why: str) -> Rule:
     below, above = value // of * of, -(-value // of) * of
     near = f"{above}" if below == 0 else f"{below} or {above}"
     return Rule(value % of == 0, f"{name} = {value} must be a multiple of {why}: nearest {near}")
+
+
+def searched(module: ModuleType) -> bool:
+    """Whether the order of a schedule follows the durations of a step."""
+    return bool(getattr(module, "SEARCHED", False))
+
+
+def orders_of(module: ModuleType, ranks: int, microbatches: int, vpp: int, lengths: Lengths | None = None) -> Orders:
+    """The passes of each rank, in order. `lengths`: for a schedule that is searched; where they are not known, all passes are equally long and all tensors wait for weight gradients."""
+    if not searched(module):
+        return module.orders(ranks, microbatches, vpp)  # type: ignore[no-any-return]
+    if lengths is None:
+        equal = (1.0,) * module.placement(ranks, microbatches, vpp).stages
+        lengths = Lengths(equal, equal, equal, equal)
+    return module.orders(ranks, microbatches, vpp, lengths)  # type: ignore[no-any-return]

@@ -21,6 +21,7 @@ from simcost.frozen import frozen
 from simcost.num import Array, Index, divisors
 from simcost.scenarios.train.levers import selective
 from simcost.schedules._order import few as small
+from simcost.schedules._order import searched
 from simcost.search.splits import few
 from simcost.sharding import copies
 from simcost.training.closed_form.grid import COLUMNS, Asked, Grid
@@ -123,14 +124,17 @@ class _Options:
 
     @staticmethod
     def of(asked: Asked, stated: Mapping[str, Any]) -> _Options:
-        names = (stated["schedule"],) if stated.get("schedule") else tuple(known_schedules())
+        usual = tuple(
+            name for name, module in known_schedules().items() if not searched(module)
+        )  # an order that is known before times are
+        names = (stated["schedule"],) if stated.get("schedule") else usual
         vpp = (int(stated["vpp"]),) if "vpp" in stated else VPP
         pipelines = tuple((name, v) for name in names for v in vpp if _runs(name, v))
         if not pipelines:
             raise SpecError(f"plan.vpp={vpp[0]} does not apply to plan.schedule={names[0]}")
 
-        def one(key: str, usual: tuple[Any, ...]) -> tuple[Any, ...]:
-            return (stated[key],) if key in stated else usual
+        def one(key: str, others: tuple[Any, ...]) -> tuple[Any, ...]:
+            return (stated[key],) if key in stated else others
 
         return _Options(
             pipelines, one("micro_batch", MICRO_BATCHES), one("recompute", recomputes(asked)), one("zero_stage", ZERO)

@@ -47,7 +47,7 @@ PLAN = (
 _TRAIN = {"steps": TRAIN}
 # Of a training step alone.
 TRAINING = (
-    _plan("schedule", NAME, "pipeline schedule: gpipe, 1f1b, interleaved, zb-h1, zb-h2, zb-v, v-half, dualpipe or dualpipev", "1f1b; interleaved with vpp above 1", **_TRAIN),
+    _plan("schedule", NAME, "pipeline schedule: gpipe, 1f1b, interleaved, zb-h1, zb-h2, zb-1p, zb-2p, zb-v, v-half, dualpipe or dualpipev", "1f1b; interleaved with vpp above 1", **_TRAIN),
     _plan("stages", NAME, "layers of every virtual stage, in order: even, time (the longest stage as short as it can be), 15,16,16,14, or megatron:first=3,last=4", "even", source="Megatron-LM, --decoder-first-pipeline-num-layers", **_TRAIN),
     _plan("recompute", NAME, "what backward passes run again: none, full, full:4 (every 4 layers keep one input), block:4 (4 layers of a virtual stage), or modules joined by +: layernorm, core_attn, activation, mla_up_proj, mlp, moe, shared_experts; op: all but what torchtitan's list of operators puts out", "none", source="Megatron Core, recompute_granularity", **_TRAIN),
     _plan("zero_stage", COUNT, "what data-parallel ranks share out: 0 nothing, 1 optimizer states, 2 gradients too, 3 weights too (FSDP)", "1", least=0, aliases=("zero",), source="ZeRO, arXiv 1910.02054", **_TRAIN),

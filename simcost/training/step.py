@@ -19,7 +19,7 @@ from simcost.num import Z90, Num, every, maximum, minimum
 from simcost.ops.collective import Collective
 from simcost.pipeline import Stage
 from simcost.program import Call, Program, Serial, price
-from simcost.schedules._order import BACKWARD
+from simcost.schedules._order import BACKWARD, Lengths, orders_of
 from simcost.schedules._order import FORWARD as F
 from simcost.schedules._order import INPUT as B
 from simcost.schedules._order import WEIGHT as W
@@ -176,8 +176,9 @@ def _timeline(job: Job, found: Sequence[Chunk], hop: Split, model: Stacked) -> t
             pairs[one, other] = kinds[same]
         return float(pairs[one, other].seconds)
 
-    orders = job.schedule.orders(job.pp, job.microbatches, job.vpp)
     edge = 0.0 if blocking else float(hop.seconds)
+    waits = [min(one.until_weight / one.kept, 1.0) if one.kept else 1.0 for one in found]
+    orders = orders_of(job.schedule, job.pp, job.microbatches, job.vpp, Lengths(forward, inputs, weights, waits, edge))
     times = Times(forward, inputs, weights, beside if job.schedule.PAIRS else None, edge, whole)
     return makespan.run(orders, job.placed, times), pairs
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from simcost.frozen import frozen
 from simcost.num import Array
-from simcost.schedules._order import BACKWARD, FORWARD, INPUT, WEIGHT, Op
+from simcost.schedules._order import BACKWARD, FORWARD, INPUT, WEIGHT, Op, orders_of
 from simcost.training.job import known_schedules
 
 SETTLED = 3  # micro-batches a pipeline rank from which on a schedule repeats itself
@@ -43,7 +43,7 @@ def states(schedule: str, ranks: int, microbatches: int, vpp: int) -> tuple[Held
 @cache
 def _states(schedule: str, ranks: int, microbatches: int, vpp: int) -> tuple[bool, tuple[Held, ...]]:
     """(whether a rank piles up all micro-batches, the states)."""
-    orders = known_schedules()[schedule].orders(ranks, microbatches, vpp)
+    orders = orders_of(known_schedules()[schedule], ranks, microbatches, vpp)
     return any(_all_ahead(order) for order in orders), tuple(_held(order) for order in orders)
 
 

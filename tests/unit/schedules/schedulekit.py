@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from simcost.makespan import Timeline, Times, run
 from simcost.scenarios.schedule import known
-from simcost.schedules._order import BACKWARD, FORWARD, INPUT, WEIGHT, Op, Orders, Placement
+from simcost.schedules._order import BACKWARD, FORWARD, INPUT, WEIGHT, Lengths, Op, Orders, Placement, orders_of
 
 NAMES = tuple(known())
 
@@ -26,15 +26,19 @@ class Case(NamedTuple):
 
     @property
     def orders(self) -> Orders:
-        found: Orders = known()[self.name].orders(self.pp, self.microbatches, self.vpp)
-        return found
+        return orders_of(known()[self.name], self.pp, self.microbatches, self.vpp)
 
     def times(self, forward: float = 1.0, backward: float = 1.0, weight: float = 1.0, pair: float | None = None, hop: float = 0.0) -> Times:  # fmt: skip
         n = self.placement.stages
         return Times((forward,) * n, (backward,) * n, (weight,) * n, pair, hop)
 
+    def ordered(self, times: Times) -> Orders:
+        """The order of these times, where the schedule is searched."""
+        every = Lengths(times.forward, times.backward, times.weight, (1.0,) * len(times.forward), times.hop)
+        return orders_of(known()[self.name], self.pp, self.microbatches, self.vpp, every)
+
     def run(self, times: Times | None = None) -> Timeline:
-        return run(self.orders, self.placement, times or self.times())
+        return run(self.ordered(times or self.times()), self.placement, times or self.times())
 
 
 def sized(name: str, pp: int, microbatches: int, vpp: int = 2) -> Case:
@@ -54,7 +58,7 @@ def ends(case: Case, times: Times) -> dict[tuple[str, int, int], float]:
     changed = True
     while changed:
         changed = False
-        for rank, order in enumerate(case.orders):
+        for rank, order in enumerate(case.ordered(times)):
             free = 0.0
             for op in order:
                 start = max([free, *(_ready(done, place, times, rank, each) for each in _passes(op))])

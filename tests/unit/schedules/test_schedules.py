@@ -51,6 +51,7 @@ def test_two_executors_agree_and_the_critical_path_adds_up(name: str) -> None:
 # How far the closed form may be off, as EXACT says: without hops at equal durations, at gradients of 0.7 to 1.3 forwards, at 0.5 to 2 s each; and with hops up to a tenth, at the former.
 ERRORS = {
     "gpipe": (0, 0, 0, 0), "1f1b": (0, 0, 0, 0), "interleaved": (0, 0, 0, 0.013), "zb-h1": (0, 0, 0, 0.013), "zb-h2": (0, 0, 0, 0.013),
+    "zb-1p": (0, 0.035, 0.035, 0.035), "zb-2p": (0, 0.015, 0.015, 0.015),
     "zb-v": (0, 0.02, 0.06, 0.02), "v-half": (0, 0.05, 0.2, 0.05), "dualpipe": (0, 0.05, 0.1, 0.05), "dualpipev": (0, 0.05, 0.1, 0.05),
 }  # fmt: skip
 
@@ -82,7 +83,7 @@ def test_closed_forms_take_arrays(name: str) -> None:
 
 # Published: of pp = 8 and enough micro-batches, the most chunks on any rank until the end of B and of W (arXiv 2104.04473, 2401.10241, 2405.15362, 2412.19437; DualPipe's README).
 @pytest.mark.parametrize(("name", "to_b", "to_w"), [
-    ("gpipe", 40, 40), ("1f1b", 8, 8), ("interleaved", 2 * 7 + 8 + 1, 2 * 7 + 8 + 1), ("zb-h1", 8, 8), ("zb-h2", 15, 15), ("zb-v", 16, 16), ("v-half", 10, 10),
+    ("gpipe", 40, 40), ("1f1b", 8, 8), ("interleaved", 2 * 7 + 8 + 1, 2 * 7 + 8 + 1), ("zb-h1", 8, 8), ("zb-h2", 15, 15), ("zb-1p", 8, 8), ("zb-2p", 15, 16), ("zb-v", 16, 16), ("v-half", 10, 10),
     ("dualpipe", 9, 9), ("dualpipev", 17, 17),
 ])  # fmt: skip
 def test_chunks_in_flight(name: str, to_b: int, to_w: int) -> None:

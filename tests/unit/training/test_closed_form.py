@@ -13,7 +13,7 @@ from simcost import makespan
 from simcost.hardware import load as hardware
 from simcost.model import load
 from simcost.plan import Plan
-from simcost.schedules._order import Durations
+from simcost.schedules._order import Durations, orders_of, searched
 from simcost.training import memory, precision, step
 from simcost.training.closed_form import in_flight
 from simcost.training.closed_form.grid import COLUMNS, Asked, Grid
@@ -30,6 +30,8 @@ ALLOWED = {
     "interleaved": 0.09,
     "zb-h1": 0.06,
     "zb-h2": 0.07,
+    "zb-1p": 0.09,
+    "zb-2p": 0.07,
     "zb-v": 0.07,
     "v-half": 0.2,
     "dualpipe": 0.15,
@@ -100,7 +102,10 @@ def test_plans_at_once_are_as_the_executor_runs_each(case: tuple[Asked, Grid]) -
     for i in np.concatenate(mine):
         row = grid.row(int(i))
         one = step.run(asked.job(row))
-        assert found.memory[i] == pytest.approx(memory.worst(memory.of_ranks(one)).used, rel=1e-9), row
+        exact = not searched(known_schedules()[row["schedule"]])  # else the order follows the times
+        assert found.memory[i] == pytest.approx(memory.worst(memory.of_ranks(one)).used, rel=1e-9 if exact else 0.15), (
+            row
+        )
         assert found.seconds[i] == pytest.approx(one.seconds, rel=ALLOWED[row["schedule"]]), row
         errors.append(abs(found.seconds[i] / one.seconds - 1.0))
     assert np.median(errors) < 0.025
@@ -119,7 +124,7 @@ def test_plans_do_not_depend_on_what_stands_beside_them(case: tuple[Asked, Grid]
 def test_what_is_in_flight_follows_from_the_order_alone(name: str, pp: int, microbatches: int) -> None:
     module = known_schedules()[name]
     vpp = int(module.PER_RANK or 2)
-    orders = module.orders(pp, microbatches, vpp)
+    orders = orders_of(module, pp, microbatches, vpp)
     placed = module.placement(pp, microbatches, vpp)
     one = [1.0] * placed.stages
     run = makespan.run(orders, placed, makespan.Times(one, one, one))

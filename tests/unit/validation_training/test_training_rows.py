@@ -159,7 +159,7 @@ def test_a_folder_is_read(folder: Path) -> None:
     ("korthikanti.csv", ",1.42,step", ",,step", "korthikanti.csv:2: neither step_s nor memory_bytes is stated"),
     ("korthikanti.csv", ",2048,4,4,8", ",2048,4,6,8", "korthikanti.csv:2: 8 GPUs as tp 8, pp 1, cp 1 do not divide a batch of 6 in micro-batches of 4"),
     ("korthikanti.csv", ",judged,", ",judge,", "korthikanti.csv:2: group = 'judge' is not one of .*did you mean 'judged'"),
-    ("zerobubble.csv", ",zb-h2,", ",zb-h3,", "zerobubble.csv:2: schedule = 'zb-h3' is not one of"),
+    ("zerobubble.csv", ",zb-2p,", ",zb-3p,", "zerobubble.csv:2: schedule = 'zb-3p' is not one of"),
     ("sources.csv", "megatron-2022", "megatron-2020", "unknown stack 'megatron-2020'.*did you mean 'megatron-20"),
     ("models.csv", "n_layer=22", "n_layer", "models.csv:.*write path=value"),
 ])  # fmt: skip
