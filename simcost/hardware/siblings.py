@@ -5,11 +5,25 @@ Most likely to be wrong: a kernel that was tuned for one of them alone.
 
 from __future__ import annotations
 
+from simcost.hardware.profile import Device
+
 HOPPER = ("h100", "h200")
 BLACKWELL = ("b200", "gb200", "b300", "gb300")
+LINES = (HOPPER, BLACKWELL)
 
 
 def siblings(device: str) -> tuple[str, ...]:
     """The other parts of its architecture; () for one that has none."""
-    line = next((line for line in (HOPPER, BLACKWELL) if device in line), ())
+    line = next((line for line in LINES if device in line), ())
     return tuple(one for one in line if one != device)
+
+
+def architecture(device: Device) -> tuple[str, ...]:
+    """Those of `LINES` that a device of NVIDIA belongs to, by its name or by that of the device whose rows stand in for its own; () for one of none of them."""
+    one: Device | None = device if device.title.startswith("NVIDIA") else None
+    while one is not None:
+        for line in LINES:
+            if one.name in line:
+                return line
+        one = one.sibling
+    return ()

@@ -71,7 +71,7 @@ def priced_parts(
 ) -> dict[str, Part]:
     """Every module of the model, one of it, by key. `model`: of costs, in place of the stack's own. `known`: by key the passes and their times of a job that differs in what data-parallel ranks send alone; it
     learns those that it lacks."""
-    model = model or stacked(job.device, job.engine, job.factors)
+    model = model or stacked(job.device, job.engine, job.factors, job.older)
     known = {} if known is None else known
     return {module.key: _part(job, module, model, known) for module in modules(job.model, True)}
 

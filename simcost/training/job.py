@@ -30,7 +30,8 @@ from simcost.routing.router import Routing
 from simcost.schedules._order import Placement
 from simcost.sharding import placement
 from simcost.sharding.shard import ROLES, View
-from simcost.training import batch, optimizer, precision, stack, zero
+from simcost.training import batch, older_attention, optimizer, precision, stack, zero
+from simcost.training.older_attention import Older
 from simcost.training.optimizer import EMA, Average, Optimizer
 from simcost.training.parameters import ALL, Trained
 from simcost.training.passes import How
@@ -122,6 +123,11 @@ class Job:
         if self.recipe.factors is not None:
             return self.recipe.factors
         return {} if self.fitted is None else self.fitted.factors
+
+    @property
+    def older(self) -> Older | None:
+        """Attention kernels that are slower than those measured; None for the measured ones."""
+        return older_attention.of(self.device, self.stack.flags)
 
     def view_of(self, key: str) -> View:
         """What a module sees (`lower.Module.key`): a wide layer none but wide formats."""
@@ -322,6 +328,9 @@ def _said(job: Job) -> Iterator[Note]:
         f"stack {job.stack.name}",
     ]
     yield Note("the step is of " + ", ".join(said), Kind.ASSUMED)
+    kernel = older_attention.note(job.device, job.stack.flags)
+    if kernel is not None:
+        yield kernel
     lent = job.lent
     if lent is not None:
         yield Note(

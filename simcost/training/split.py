@@ -26,6 +26,7 @@ from simcost.ops.fused import Fused, FusedGrad
 from simcost.ops.gemm import Gemm
 from simcost.ops.grouped_gemm import GroupedGemm, GroupedWeightGrad
 from simcost.ops.work import Op
+from simcost.training.older_attention import Older
 
 PRODUCTS, ATTENTION, EXPERTS, MIXERS = "matrix products", "attention cores", "experts", "other mixers"
 ELEMENTWISE, LOSS, HOST = "elementwise", "cross entropy", "launches"
@@ -114,10 +115,10 @@ class Split:
 
 
 class Stacked:
-    """A cost model whose costs know their kinds, each as much longer as a stack's coefficients say. `factors`: by coefficient, 1 where it has none."""
+    """A cost model whose costs know their kinds, each as much longer as a stack's coefficients say. `factors`: by coefficient, 1 where it has none; `older`: attention kernels that are slower than those measured."""
 
-    def __init__(self, model: Callable[[Op], Cost], factors: Mapping[str, float]) -> None:
-        self._model, self._factors = model, dict(factors)
+    def __init__(self, model: Callable[[Op], Cost], factors: Mapping[str, float], older: Older | None = None) -> None:
+        self._model, self._factors, self._older = model, dict(factors), older
         self._known: dict[Any, Split] = {}
         self.multiprocessors = model.multiprocessors  # type: ignore[attr-defined]
         if hasattr(model, "knows"):
@@ -139,14 +140,16 @@ class Stacked:
     def _priced(self, op: Op) -> Split:
         name = kind(op)
         cost = self._model(op) * self._factors.get(COEFFICIENT.get(name, ""), 1.0)
+        if self._older is not None and name == ATTENTION:
+            cost = self._older.slowed(cost, bool(op.gradient))
         return Split(cost, {name: cost.seconds})
 
 
 class Seconds(Stacked):
     """The same of times alone, without what they rest on: of many plans at once that is most of the work."""
 
-    def __init__(self, model: Callable[[Op], Cost], factors: Mapping[str, float]) -> None:
-        super().__init__(model, factors)
+    def __init__(self, model: Callable[[Op], Cost], factors: Mapping[str, float], older: Older | None = None) -> None:
+        super().__init__(model, factors, older)
         self._seen: dict[int, tuple[Op, Split]] = {}  # by identity: to compare arrays takes long
 
     def __call__(self, op: Op) -> Split:
@@ -165,12 +168,12 @@ _MODELS: dict[tuple[Any, ...], tuple[Device, Stacked]] = {}
 _KEPT = 16  # models: of devices, engines and coefficients
 
 
-def stacked(device: Device, engine: str, factors: Mapping[str, float]) -> Stacked:
+def stacked(device: Device, engine: str, factors: Mapping[str, float], older: Older | None = None) -> Stacked:
     """The cost model of a stack on a device. The same for the same device and coefficients, so that steps that run equal kernels price them once."""
-    key = id(device), engine, tuple(sorted(factors.items()))
+    key = id(device), engine, tuple(sorted(factors.items())), older
     found = _MODELS.get(key)
     if found is None or found[0] is not device:
         if len(_MODELS) >= _KEPT:
             _MODELS.clear()
-        found = _MODELS[key] = device, Stacked(Once(calibrated.model(device, engine)), factors)
+        found = _MODELS[key] = device, Stacked(Once(calibrated.model(device, engine)), factors, older)
     return found[1]

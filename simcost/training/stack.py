@@ -56,6 +56,11 @@ FLAGS = {
     "attention": Flag(
         str, "flash: scores stay on the chip; unfused: they are written and read again", ("flash", "unfused")
     ),
+    "attention_kernel": Flag(
+        str,
+        "of attention that is flash: newest: the fastest that is measured on the device; flash2: FlashAttention-2, which Hopper runs at half to two thirds of that rate",
+        ("newest", "flash2"),
+    ),
     "dropout": Flag(
         bool, "dropout of attention scores and of sublayers' outputs, whose masks stay for the backward pass"
     ),

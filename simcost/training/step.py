@@ -79,7 +79,7 @@ class TrainStep:
 
 def run(job: Job) -> TrainStep:
     """Prices a step."""
-    model = stacked(job.device, job.engine, job.factors)
+    model = stacked(job.device, job.engine, job.factors, job.older)
     parts = priced_parts(job)
     found = chunks(job, parts)
     hopped = hop(job, model)

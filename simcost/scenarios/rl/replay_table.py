@@ -41,7 +41,7 @@ def saved_s(step: TrainStep, passes: int) -> float:
     """The most that is saved of one forward pass of so many micro-batches: the choice of the slowest rank, scores with
     it. [s]"""
     job = step.job
-    price = stacked(job.device, job.engine, job.factors)
+    price = stacked(job.device, job.engine, job.factors, job.older)
     choice = {
         key: sum(
             float(price(call.op).seconds) * times

@@ -114,8 +114,8 @@ def _model(asked: Asked, grid: Grid) -> Stacked:
     """The cost model of all; of several plans one that remembers kernels of arrays as long as a grid is priced."""
     job = asked.job(grid.row(0))
     if len(grid) == 1:
-        return stacked(job.device, job.engine, job.factors)
-    return Seconds(calibrated.model(job.device, job.engine), job.factors)
+        return stacked(job.device, job.engine, job.factors, job.older)
+    return Seconds(calibrated.model(job.device, job.engine), job.factors, job.older)
 
 
 _READ: Mapping[str, Callable[[Part], Num]] = {

@@ -1,0 +1,55 @@
+"""Attention of stacks that run FlashAttention-2: slower on Hopper, as measured on Ampere, and said of Blackwell."""
+
+from __future__ import annotations
+
+import pytest
+from trainkit import job
+
+from simcost.hardware import load as hardware
+from simcost.provenance import Kind
+from simcost.training import older_attention, step
+from simcost.training.split import ATTENTION
+from simcost.training.stack import load
+
+FLAGS = load("torchtitan").flags
+
+
+@pytest.mark.parametrize("hw", ["h100", "h200", "h800", "h20", "h100-96gb", "gh200"])
+def test_parts_of_hopper_run_it_at_the_published_ratios(hw: str) -> None:
+    found = older_attention.of(hardware.load(hw), FLAGS)
+    assert found is not None
+    assert found.forward == pytest.approx((1.5 * 2.0) ** 0.5)
+    assert found.gradient == pytest.approx((1.5 * 1.75) ** 0.5)
+
+
+@pytest.mark.parametrize("hw", ["a100", "l40s", "l4", "mi300x", "b200", "b100", "gaudi3"])
+def test_other_devices_keep_what_is_measured(hw: str) -> None:
+    assert older_attention.of(hardware.load(hw), FLAGS) is None
+
+
+def test_who_runs_it() -> None:
+    said = {name: load(name).flags["attention_kernel"] for name in ("torchtitan", "llm-foundry", "megatron-core-te", "nemo-24")}
+    assert said == {"torchtitan": "flash2", "llm-foundry": "flash2", "megatron-core-te": "newest", "nemo-24": "newest"}
+    device = hardware.load("h100")
+    assert older_attention.of(device, {**FLAGS, "attention_kernel": "newest"}) is None
+    assert older_attention.of(device, {**FLAGS, "attention": "unfused"}) is None
+
+
+def test_only_attention_takes_longer() -> None:
+    """A whole step: attention forward (twice where it is recomputed) and backward by their ratios, all else as before."""
+    parts = {}
+    for kernel in ("newest", "flash2"):
+        one = step.run(job("llama-3-8b", hw="h100", stack="torchtitan", flags={"attention_kernel": kernel}))
+        parts[kernel] = dict(one.path.kinds)
+    new, old = parts["newest"], parts["flash2"]
+    assert older_attention.FORWARD[0] < old[ATTENTION] / new[ATTENTION] < older_attention.FORWARD[1]
+    for name in new:
+        if name != ATTENTION:
+            assert old[name] == pytest.approx(new[name], rel=1e-9)
+
+
+def test_notes_say_it() -> None:
+    hopper, blackwell = (older_attention.note(hardware.load(hw), FLAGS) for hw in ("h200", "b200"))
+    assert hopper is not None and "1.73 times" in hopper and hopper.kind is Kind.TRANSFERRED
+    assert blackwell is not None and "no source says" in blackwell
+    assert older_attention.note(hardware.load("a100"), FLAGS) is None
