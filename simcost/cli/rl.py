@@ -48,6 +48,8 @@ def rl(
     offload: Annotated[str | None, typer.Option("--offload", help="Colocated: what leaves the GPUs between phases: auto, none, engine, optimizer, all.", autocompletion=o.starting(("auto", "none", "engine", "optimizer", "all")))] = None,
     sync: Annotated[str | None, typer.Option("--sync", help="How weights go to the engine: gather, broadcast, reshard.", autocompletion=o.starting(("gather", "broadcast", "reshard")))] = None,
     packing: Annotated[bool, typer.Option("--packing/--no-packing", help="Whether the trainer packs sequences into micro-batches; else it pads each to the longest of the step.")] = True,
+    micro_batch: Annotated[str | None, typer.Option("--micro-batch", metavar="<count>", help="Sequences of the trainer's micro-batch per data-parallel rank; a packed one has room for as many of the longest. Default 1.")] = None,
+    micro_batch_tokens: Annotated[str | None, typer.Option("--micro-batch-tokens", metavar="<count>", help="Tokens that a packed micro-batch of a data-parallel rank holds, instead of --micro-batch: 32k.")] = None,
     length_correlation: Annotated[float, typer.Option("--length-correlation", metavar="<share>", help="How far the lengths of one prompt's answers go together, 0 (apart) to 1; no source prints a value.")] = 0.0,
     steps: Annotated[str | None, typer.Option("--steps", metavar="<count>", help="Also the run of so many steps.")] = None,
     stack: o.Stack = None,
@@ -66,7 +68,8 @@ def rl(
         asynchrony=asynchrony, rollout=rollout, train=train, set=grammar.assignments(set or [], engine), stack=stack, framework=framework, price=price,
         steps=steps, epochs=epochs, minibatches=minibatches, rollout_batch=rollout_batch, reward=reward, reward_model=reward_model,
         reference_every=reference_every, kl=kl, routing_replay=routing_replay, turns=turns, tool_wait=tool_wait, tool_tokens=tool_tokens, drafts=drafts,
-        acceptance=acceptance, kept=kept, offload=offload, sync=sync, seed=seed, packing=packing, length_correlation=length_correlation,
+        acceptance=acceptance, kept=kept, offload=offload, sync=sync, seed=seed, packing=packing, micro_batch=micro_batch, micro_batch_tokens=micro_batch_tokens,
+        length_correlation=length_correlation,
         levers=levers,
         timeline=timeline,
     )  # fmt: skip

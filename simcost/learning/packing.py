@@ -1,11 +1,11 @@
 """Answers as the trainer takes them: whole sequences dealt over data-parallel ranks such that tokens are even, and
 packed into micro-batches.
 
-A micro-batch is as long as the longest sequence may be, which one must hold in any case. It is priced as equal
-sequences of the length that a token of the batch sees on average, sum L²/sum L, so that attention's work is that of
-the real lengths. A trainer that pads takes one sequence a micro-batch, as long as the longest of the step. Most likely
-to be wrong: trainers that pad several sequences to the longest of them alone. Sources: verl
-`utils/seqlen_balancing.py`; NeMo-RL `sequence packing` guide.
+A micro-batch has room for the longest sequence at least. It is priced as equal sequences of the length that a token of
+the batch sees on average, sum L²/sum L, so that attention's work is that of the real lengths. A trainer that pads takes
+a number of sequences a micro-batch, each as long as the longest of the step. Most likely to be wrong: trainers that pad
+several sequences to the longest of them alone. Sources: verl `utils/seqlen_balancing.py`; NeMo-RL `sequence packing`
+guide.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ class Packed:
     idle: int
 
 
-def packed(lengths: Ints, ranks: int, minibatches: int, longest: int) -> Packed:
-    """The sequences of a step in `minibatches` parts over `ranks` data-parallel ranks; `longest`: tokens of the longest
-    sequence that may come."""
+def packed(lengths: Ints, ranks: int, minibatches: int, room: int) -> Packed:
+    """The sequences of a step in `minibatches` parts over `ranks` data-parallel ranks; `room`: tokens that a micro-batch
+    holds."""
     total = float(np.sum(lengths))
     parts = np.array_split(lengths, min(minibatches, len(lengths)))
     slowest = float(np.mean([np.max(dealt(part, ranks)) for part in parts]))
     mean = total / len(parts) / ranks
     seen = float(np.sum(lengths.astype(np.float64) ** 2)) / total
-    count = max(int(np.ceil(slowest / max(longest, 1) - 1e-9)), 1)
+    count = max(int(np.ceil(slowest / max(room, 1) - 1e-9)), 1)
     micro = max(round(slowest / count / seen), 1)
     seq = max(round(slowest / count / micro), 1)
     return Packed(micro, seq, count, total, slowest / mean, max(ranks - len(lengths) // len(parts), 0))
 
 
-def padded(lengths: Ints, ranks: int, minibatches: int) -> Packed:
-    """The same of a trainer that pads every sequence to the longest of the step."""
+def padded(lengths: Ints, ranks: int, minibatches: int, micro: int = 1) -> Packed:
+    """The same of a trainer that pads every sequence to the longest of the step, `micro` of them a micro-batch."""
     parts = np.array_split(lengths, min(minibatches, len(lengths)))
-    seq, count = int(np.max(lengths)), -(-max(map(len, parts)) // ranks)
+    seq, count = int(np.max(lengths)), -(-max(map(len, parts)) // (ranks * micro))
     mean = len(lengths) / len(parts) / ranks
     idle = max(ranks - len(lengths) // len(parts), 0)
-    return Packed(1, seq, count, float(seq * len(lengths)), count / mean, idle)
+    return Packed(micro, seq, count, float(seq * len(lengths)), count * micro / mean, idle)
 
 
 def dealt(lengths: Ints, ranks: int) -> Array:

@@ -26,6 +26,7 @@ RL: Rows = (
     ("usd_per_step", "usd", "less", "`gpu_hours_per_step` × price per hour; absent without a price"),
     ("mean_osl", "count", "", "tokens of an answer on average, as the cap leaves it"),
     ("longest_osl", "count", "", "tokens of the longest answer of a rollout, the mean over draws"),
+    ("mean_micro_batch_tokens", "tokens", "", "tokens of a micro-batch of a data-parallel rank on average, padding counted"),
     ("capped_fraction", "fraction", "less", "part of the answers that `--max-osl` cuts"),
     ("steps", "count", "", "steps of the run"),
     ("gpu_hours", "gpu_hours", "less", "GPUs × time, of a run, or of a recipe and its stages"),

@@ -45,7 +45,7 @@ class Asked:
     """A question. `said`: lengths and options as they were stated; `rollout_gpus`: of the pool that answers, 0
     where all GPUs do everything; `both`, `serving`,
     `training`: settings by path, of both passes and of one; `rollout`, `train`: sizes and formats of their plans, None:
-    found; `packing`: whether micro-batches are packed, not padded; `alike`: correlation of the lengths of one prompt's answers; `answers`: of one rollout; `kept`: share of prompts that a filter keeps."""
+    found; `packing`: whether micro-batches are packed, not padded; `micro_batch`: sequences of one, packed ones as long as the longest; `micro_tokens`: tokens that a packed one holds, in its place; `alike`: correlation of the lengths of one prompt's answers; `answers`: of one rollout; `kept`: share of prompts that a filter keeps."""
 
     model: Name
     hw: str
@@ -72,6 +72,8 @@ class Asked:
     epochs: int
     minibatches: int
     packing: bool
+    micro_batch: int
+    micro_tokens: int | None
     answers: int
     judges: Judges | None
     reward_model: Name | None
@@ -194,6 +196,7 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
         "reference_every": count("reference_every", MOST_ANSWERS),
         "replay": bool(given["routing_replay"]),
         "packing": bool(given["packing"]),
+        **_micro(given["micro_batch"], given["micro_batch_tokens"], bool(given["packing"])),
         "alike": share("--length-correlation", given["length_correlation"]),
         "seed": whole("--seed", given["seed"], 0, 2**31),
         "offload": memory.level_named(given["offload"] or memory.AUTO),
@@ -231,6 +234,18 @@ def _answers(said: Any, step: int, mode: str) -> int:
     if mode == ONE_STEP and found != step:
         raise SpecError(f"--rollout-batch {said}: with --async one-step it must be the {step:,} answers of one step")
     return found
+
+
+def _micro(sequences: Any, tokens: Any, packing: bool) -> dict[str, int | None]:
+    """Raises SpecError for both, and for tokens of a trainer that pads."""
+    if tokens is None:
+        return {"micro_batch": 1 if sequences is None else whole("--micro-batch", sequences, 1, MOST_ANSWERS), "micro_tokens": None}  # fmt: skip
+    if sequences is not None:
+        raise SpecError("--micro-batch and --micro-batch-tokens both size the trainer's micro-batch: state one of them")
+    if not packing:
+        raise SpecError("--micro-batch-tokens needs a trainer that packs: with --no-packing use --micro-batch")
+    found = settings.count("--micro-batch-tokens", grammar.read("context", tokens))
+    return {"micro_batch": 1, "micro_tokens": int(found)}
 
 
 def _drafts(drafts: Any, acceptance: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from simcost.scenarios.rl import memory_table, replay_table, split
 from simcost.scenarios.rl.engine import plan_words
 from simcost.scenarios.rl.known import Known
 from simcost.scenarios.rl.levers import table as lever_rows
+from simcost.scenarios.rl.passes import Trained
 from simcost.scenarios.rl.question import Asked
 from simcost.scenarios.rl.step import Step, asks_old, run
 from simcost.units import show
@@ -99,6 +100,8 @@ def metrics(found: Step) -> dict[str, Any]:
         "capped_fraction": number(0.0 if q.max_osl is None else rollout.capped_share(q.uncapped, float(q.max_osl))),
         "memory_peak_bytes": number(memory_table.peak(found)),
         "fits": not both.short,
+        "micro_batches": both.trainer.minibatch.micro_batches,
+        "mean_micro_batch_tokens": number(both.trainer.minibatch.micro_batch * both.trainer.minibatch.seq),
         "gpus": q.gpus,
     }
     price = paid(both.trainer.job.device.price, price_stated(q.usd_per_hour)[0])
@@ -169,6 +172,7 @@ def _inputs(q: Asked, found: Step, levers: bool) -> dict[str, Any]:
         "samples": q.samples,
         "max_osl": q.max_osl,
         **q.said,
+        **({"micro_batch": q.micro_batch} if q.micro_tokens is None else {"micro_batch_tokens": q.micro_tokens}),
         "kl": q.reference,
         "levers": levers,
         "usd_per_hour": q.usd_per_hour,
@@ -194,6 +198,7 @@ def _notes(found: Step) -> list[Note]:
         )
         for side in both.found
     ]
+    notes.append(_micro_note(q, both.trainer))
     if both.short:
         notes.append(Note(both.short, Kind.LIMIT))
     host = q.framework
@@ -243,6 +248,21 @@ def _notes(found: Step) -> list[Note]:
     price = paid(both.trainer.job.device.price, price_stated(q.usd_per_hour)[0])
     priced = price_notes.of(both.trainer.job.device.name, price, price_stated(q.usd_per_hour)[0] is not None)
     return [*notes, *priced, *both.trainer.job.notes]
+
+
+def _micro_note(q: Asked, trainer: Trained) -> Note:
+    """How large a micro-batch may be, and why."""
+    batch = trainer.minibatch
+    stated = "micro_batch" in q.said or q.micro_tokens is not None
+    if not q.packing:
+        size = f"{batch.micro_batch:,} sequence{'s' * (batch.micro_batch > 1)} padded to {batch.seq:,} tokens"
+    elif q.micro_tokens is not None:
+        size = f"packed with up to {trainer.room:,} tokens"
+    else:
+        times = "" if q.micro_batch == 1 else f"{q.micro_batch:,} times "
+        size = f"packed with up to {trainer.room:,} tokens, {times}the longest sequence"
+    text = f"trainer: a micro-batch of a data-parallel rank is {size}{'' if stated else ' (the smallest; --micro-batch sets another)'}; {batch.micro_batches:,} in an update"
+    return Note(text, Kind.SAID if stated else Kind.ASSUMED)
 
 
 def _references(found: Step) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A trainer that does not fit: which term takes most, and the nearest change of its plan that fits.
+"""A trainer that does not fit: which term takes most, and the nearest change of its micro-batch or plan that fits.
 
 Most likely to be wrong: changes that only fit together. Source: `training/memory.py`.
 """
@@ -6,6 +6,7 @@ Most likely to be wrong: changes that only fit together. Source: `training/memor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from simcost import lower
@@ -15,6 +16,7 @@ from simcost.scenarios.rl.passes import Trained
 from simcost.scenarios.rl.question import Asked
 from simcost.units import show
 
+Priced = Callable[[Asked, Mapping[str, Any]], Trained]  # the trainer of a question by a plan
 _WORDS = {"passing": "activations and buffers"}
 
 
@@ -23,7 +25,7 @@ def said(
     one: Trained,
     held: memory.Trainer,
     asleep: float,
-    priced: Callable[[Mapping[str, Any]], Trained],
+    priced: Priced,
     fits: Callable[[Trained], bool],
 ) -> str:
     """One line: what is short, what takes most, what would fit."""
@@ -39,15 +41,19 @@ def said(
         f"(needs {show(used, 'memory')} of {show(capacity, 'memory')}{beside}); "
         f"most of it {_WORDS.get(name, name)}, {show(size, 'memory')}"
     )
-    near = next((change for change, plan in changes(q, one) if _holds(plan, priced, fits)), None)
+    near = next((option for option, asked, plan in changes(q, one) if _holds(asked, plan, priced, fits)), None)
     if near is None:
         return f"{text}; none of the single changes of its plan that were tried fits"
-    return f"{text}; nearest change that fits: --train {near}"
+    return f"{text}; nearest change that fits: {near}"
 
 
-def changes(q: Asked, one: Trained) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(what is changed, the plan with it), the smallest change first."""
+def changes(q: Asked, one: Trained) -> Iterator[tuple[str, Asked, Mapping[str, Any]]]:
+    """(the option, the question and the plan with it), the smallest change first."""
     plan = dict(q.train or {})
+    smaller = 1 if q.micro_tokens is not None else q.micro_batch // 2
+    while smaller:
+        yield f"--micro-batch {smaller}", replace(q, micro_batch=smaller, micro_tokens=None), plan
+        smaller //= 2
     now = one.job.plan
     tried: list[dict[str, Any]] = []
     if one.job.recipe.recompute != "full":
@@ -59,13 +65,11 @@ def changes(q: Asked, one: Trained) -> Iterator[tuple[str, Mapping[str, Any]]]:
             tried += [{f"plan.{name}": size * factor}, {f"plan.{name}": size * factor, **again}]
     for change in tried:
         words = ",".join(f"{path.removeprefix('plan.')}={value}" for path, value in change.items())
-        yield words, {**plan, **change}
+        yield f"--train {words}", q, {**plan, **change}
 
 
-def _holds(
-    plan: Mapping[str, Any], priced: Callable[[Mapping[str, Any]], Trained], fits: Callable[[Trained], bool]
-) -> bool:
+def _holds(asked: Asked, plan: Mapping[str, Any], priced: Priced, fits: Callable[[Trained], bool]) -> bool:
     try:
-        return fits(priced(plan))
+        return fits(priced(asked, plan))
     except SimcostError:
         return False

@@ -21,7 +21,7 @@ from simcost.scenarios.rl import plans, shortage
 from simcost.scenarios.rl.engine import Served, served
 from simcost.scenarios.rl.generate import drawn, generated, in_flight, trained_on
 from simcost.scenarios.rl.known import Known, key, once
-from simcost.scenarios.rl.passes import Trained, trained
+from simcost.scenarios.rl.passes import Trained, room_of, trained
 from simcost.scenarios.rl.plans import Plan
 from simcost.scenarios.rl.question import Asked
 
@@ -48,6 +48,7 @@ def sides(q: Asked, known: Known) -> Sides:
     """Raises SpecError and Infeasible for what cannot run, or does not fit, with the term that is short."""
     lengths = once(known, ("lengths", *_lengths_key(q)), lambda: drawn(q, q.seed, trained_on(q)).lengths)
     longest = _longest(q, int(np.max(lengths)))
+    room_of(q, longest)  # refused here, not by every plan of a search
     engine, serve = None, None
     if algorithm.load(q.algorithm).GENERATES:
         serve, engine = _engine(q, longest, known)
@@ -90,16 +91,18 @@ def _trainer(q: Asked, lengths: Ints, longest: int, asleep: float, known: Known)
     where it lacks more, with what would fit."""
     of = ("trainer", q.trainer_gpus, longest, *_lengths_key(q), *key(q, "training", "stack", "minibatches", "packing"))
 
-    def priced(plan: Mapping[str, Any]) -> Trained:
-        return once(known, (*of, str(dict(plan))), lambda: trained(q, plan, q.trainer_gpus, lengths, longest))
+    def priced(asked: Asked, plan: Mapping[str, Any]) -> Trained:
+        mine = (*of, *key(asked, "micro_batch", "micro_tokens"), str(dict(plan)))
+        return once(known, mine, lambda: trained(asked, plan, q.trainer_gpus, lengths, longest))
 
     def fits(one: Trained) -> bool:
         return with_critic(q, one.held).used + asleep <= float(one.job.device.capacity)
 
     if q.train is None:
-        plan, one = once(known, (*of, q.algorithm, asleep), lambda: plans.trainer(q, q.trainer_gpus, priced, fits))
+        mine = (*of, *key(q, "micro_batch", "micro_tokens", "algorithm"), asleep)
+        plan, one = once(known, mine, lambda: plans.trainer(q, q.trainer_gpus, lambda plan: priced(q, plan), fits))
         return plan, one, ""
-    one = priced(q.train)
+    one = priced(q, q.train)
     if not fits(one):
         held = with_critic(q, one.held)
         text = shortage.said(q, one, held, asleep, priced, fits)

@@ -24,7 +24,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "algorithm": "grpo", "price": None, "stack": None, "epochs": 1, "rollout_batch": None, "reward": None,
     "reward_model": None, "reference_every": None, "routing_replay": False, "turns": 1, "tool_wait": None,
     "tool_tokens": None, "drafts": 0, "acceptance": None, "kept": None, "steps": None, "offload": None, "sync": None,
-    "seed": 1, "packing": True, "length_correlation": 0.0,
+    "seed": 1, "packing": True, "micro_batch": None, "micro_batch_tokens": None, "length_correlation": 0.0,
 }  # fmt: skip
 _PLANS = {"rollout": ("gen", ("tp", "pp")), "train": ("train", ("tp", "cp", "ep", "pp"))}
 

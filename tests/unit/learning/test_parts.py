@@ -33,6 +33,15 @@ def test_equal_sequences_are_packed_as_they_are() -> None:
     assert (one.micro_batch, one.seq, one.micro_batches, one.imbalance) == (2, 1000, 4, 1.0)
 
 
+@pytest.mark.parametrize("times", [2, 3, 16])
+def test_a_micro_batch_of_more_room_leaves_fewer_of_them(times) -> None:
+    lengths = np.random.default_rng(1).integers(50, 4000, 2048)
+    one, more = (packing.packed(lengths, 8, 1, 4096 * each) for each in (1, times))
+    assert more.micro_batches == -(-one.micro_batches // times)
+    assert more.micro_batch * more.seq <= times * 4096 * 1.001
+    assert (more.tokens, more.imbalance) == (one.tokens, one.imbalance)
+
+
 def test_fewer_sequences_than_ranks_leave_some_idle() -> None:
     one = packing.packed(np.full(4, 1000), 8, 1, 1000)
     assert (one.micro_batches, one.imbalance, one.idle) == (1, 2.0, 4)
@@ -43,6 +52,11 @@ def test_padded_sequences_are_as_long_as_the_longest() -> None:
     one = packing.padded(np.array([10, 20, 30, 40, 50, 7, 8]), 2, 2)
     assert (one.micro_batch, one.seq, one.micro_batches, one.tokens, one.idle) == (1, 50, 2, 350.0, 0)
     assert one.imbalance == pytest.approx(2 / (7 / 2 / 2))
+
+
+def test_several_padded_sequences_a_micro_batch() -> None:
+    one = packing.padded(np.arange(1, 65), 4, 2, 4)
+    assert (one.micro_batch, one.seq, one.micro_batches, one.imbalance, one.idle) == (4, 64, 2, 1.0, 0)
 
 
 def test_dealt_longest_first() -> None:

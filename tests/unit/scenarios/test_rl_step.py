@@ -212,6 +212,13 @@ def test_a_timeline_holds_every_phase(tmp_path) -> None:
         ({"rollout": "tp"}, "write sizes"),
         ({"osl": "lognormal:1000"}, "lognormal:MEAN:SIGMA"),
         ({"reference_every": 400, "kl": False}, "needs a reference model"),
+        ({"micro_batch_tokens": "4k"}, "the longest sequence has 4,352 tokens"),
+        ({"micro_batch_tokens": "8k", "micro_batch": 2}, "state one of them"),
+        ({"micro_batch_tokens": "8k", "packing": False}, "needs a trainer that packs"),
+        (
+            {"train": "tp=1,recompute=full", "osl": 8000, "max_osl": None, "micro_batch": 4},
+            "nearest change that fits: --micro-batch 2",
+        ),
         (
             {"train": "tp=1", "osl": "uniform:1:8000", "max_osl": None},
             "nearest change that fits: --train recompute=full",
@@ -253,6 +260,40 @@ def test_a_trainer_that_pads_takes_longer() -> None:
     equal = {"osl": 1000, "max_osl": None, "minibatches": 1}
     same = [phase(ask(**equal, packing=each), "update") for each in (True, False)]
     assert same[0] == pytest.approx(same[1])  # nothing to pad
+
+
+def test_a_micro_batch_of_twice_the_room(colocated) -> None:
+    """The smallest goes without saying; twice the room halves the number, takes more memory, and the same work at another shape."""
+    one, two, same = (
+        ask(**more) for more in ({"micro_batch": 1}, {"micro_batch": 2}, {"micro_batch_tokens": 2 * 4352})
+    )
+    assert one.metrics == colocated.metrics
+    assert one.inputs == colocated.inputs
+    assert two.metrics == same.metrics
+    assert [each.metrics["micro_batches"] for each in (one, two)] == [2, 1]
+    assert two.metrics["update_s"] == pytest.approx(one.metrics["update_s"], rel=0.1)
+    held = [
+        max(row["other_bytes"] for row in each.tables["memory by phase"] if row["phase"] == "update")
+        for each in (one, two)
+    ]
+    assert held[1] > 1.3 * held[0]
+
+
+def test_padded_micro_batches_are_training_steps_of_as_many_sequences() -> None:
+    equal = ask(osl=1000, max_osl=None, packing=False, micro_batch=2)
+    one = api.train(
+        "llama-3.1-8b",
+        "h100",
+        16,
+        global_batch=64,
+        micro_batch=2,
+        seq=1256,
+        set={"plan.recompute": "full"},
+        levers=False,
+    )
+    assert phase(equal, "update") == pytest.approx(4 * one.metrics["step_s"])
+    with pytest.raises(SpecError, match=r"the 64 answers of a minibatch must be a multiple of 128 \(micro-batch x 16"):
+        ask(packing=False, micro_batch=8)
 
 
 def test_the_search_for_an_engine_prices_the_one_that_fits(monkeypatch) -> None:
