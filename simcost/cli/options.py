@@ -115,6 +115,11 @@ OfDecode = Annotated[str | None, count("context", "decode: ")]
 OfPrefill = Annotated[str | None, count("isl", "prefill: ")]
 PastOfPrefill = Annotated[str | None, count("past", "prefill: ")]
 Phase = Annotated[str, typer.Option("--phase", help="decode or prefill.", autocompletion=starting(settings.STEPS))]
+Drafts = Annotated[int, typer.Option("--drafts", help="Speculative decoding: tokens proposed per step, by the design's MTP module or by --draft-model.")]  # fmt: skip
+Acceptance = Annotated[float | None, typer.Option("--acceptance", help="Probability that a draft is accepted if those before it are.")]  # fmt: skip
+DraftModel = Annotated[str | None, typer.Option("--draft-model", help="Model that proposes tokens.", autocompletion=model_names)]  # fmt: skip
+PrefillPool = Annotated[str | None, typer.Option("--prefill-pool", metavar="<n:sizes>", help="Disaggregated: instances that prefill, 4:tp=8,ep=8.")]  # fmt: skip
+DecodePool = Annotated[str | None, typer.Option("--decode-pool", metavar="<n:sizes>", help="Disaggregated: instances that decode, 2:dp_attention=16,ep=16.")]  # fmt: skip
 MicroBatch = Annotated[str | None, count("micro_batch")]
 GlobalBatch = Annotated[str | None, count("global_batch")]
 Seq = Annotated[str | None, count("seq")]

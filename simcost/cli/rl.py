@@ -43,7 +43,7 @@ def rl(
     tool_wait: Annotated[str | None, typer.Option("--tool-wait", metavar="<time>", help="Time of a tool: 2s, exponential:2s, lognormal:2s:1, uniform:1s:4s.")] = None,
     tool_tokens: Annotated[str | None, typer.Option("--tool-tokens", metavar="<lengths>", help="Tokens that a tool adds to the context, as --isl.")] = None,
     drafts: Annotated[int, typer.Option("--drafts", help="Speculative decoding of the rollout by the design's MTP module: tokens proposed per step.")] = 0,
-    acceptance: Annotated[float | None, typer.Option("--acceptance", help="Probability that a draft is accepted if those before it are.")] = None,
+    acceptance: o.Acceptance = None,
     kept: Annotated[float | None, typer.Option("--kept", help="dapo: share of prompts that its filter keeps.")] = None,
     offload: Annotated[str | None, typer.Option("--offload", help="Colocated: what leaves the GPUs between phases: auto, none, engine, optimizer, all.", autocompletion=o.starting(("auto", "none", "engine", "optimizer", "all")))] = None,
     sync: Annotated[str | None, typer.Option("--sync", help="How weights go to the engine: gather, broadcast, reshard.", autocompletion=o.starting(("gather", "broadcast", "reshard")))] = None,

@@ -39,6 +39,16 @@ def think(
     law: Annotated[str | None, typer.Option("--law", help="One scaling law (simcost list scaling-laws); default all.")] = None,
     law_range: Annotated[str, typer.Option("--law-range", help="Range in which laws are used: fitted, or published.", autocompletion=o.starting(("fitted", "published")))] = "fitted",
     gpus: o.Gpus = None, nodes: o.Nodes = None,
+    drafts: o.Drafts = 0,
+    acceptance: o.Acceptance = None,
+    draft_model: o.DraftModel = None,
+    prefill_pool: o.PrefillPool = None,
+    decode_pool: o.DecodePool = None,
+    versus_drafts: Annotated[int, typer.Option("--versus-drafts", help="Tokens proposed per step for the larger model.")] = 0,
+    versus_acceptance: Annotated[float | None, typer.Option("--versus-acceptance", help="Probability that a draft of the larger model is accepted.")] = None,
+    versus_draft_model: Annotated[str | None, typer.Option("--versus-draft-model", help="Model that proposes tokens for the larger one.", autocompletion=o.model_names)] = None,
+    versus_prefill_pool: Annotated[str | None, typer.Option("--versus-prefill-pool", metavar="<n:sizes>", help="Instances of the larger model that prefill.")] = None,
+    versus_decode_pool: Annotated[str | None, typer.Option("--versus-decode-pool", metavar="<n:sizes>", help="Instances of the larger model that decode.")] = None,
     prefix_hit: Annotated[float, typer.Option("--prefix-hit", help="Share of a prompt that the prefix cache holds: 0.56.")] = 0.0,
     events: Annotated[bool, typer.Option("--events", help="Simulate request by request, once per budget: P50 and P95 of latency.")] = False,
     requests: Annotated[str | None, typer.Option("--requests", metavar="<count>", help="--events: requests of each simulation.")] = None,
@@ -53,5 +63,6 @@ def think(
         model, hw, isl, osl, levels, budget, lengths_of, benchmark, sigma, max_osl, answer, concurrency, rate, usd_per_million, parallel, accuracy,
         versus, versus_osl, versus_lengths_of, versus_plan, versus_usd_per_million, versus_accuracy, pretrain_tokens, versus_tokens, train, law, law_range,
         gpus, nodes, grammar.assignments(set or [], engine), None, price, prefix_hit, events, requests, seed,
+        drafts, acceptance, draft_model, prefill_pool, decode_pool, versus_drafts, versus_acceptance, versus_draft_model, versus_prefill_pool, versus_decode_pool,
     )  # fmt: skip
     return emit(result, format, output, strict, details)

@@ -74,7 +74,7 @@ def result(q: Asked) -> Result:
         head["kv_transfer_s"] = number(transfer_s(pools, q.isl.mean))
     return Result(
         "serve", _inputs(q, r, terms), head, tables,
-        (*_notes(q, r, terms), *(prefixes.notes(q.prefix, prompts, found) if q.traffic.hit else ()), *_warnings(q, step)), notes.references(step.workload, step), _verdict(q, found, columns, words), fits,
+        (*_notes(q, r, terms), *(prefixes.notes(q.prefix, prompts, found) if q.traffic.hit else ()), *warnings(q, step)), notes.references(step.workload, step), _verdict(q, found, columns, words), fits,
     )  # fmt: skip
 
 
@@ -223,11 +223,11 @@ def _notes(q: Asked, r: Replica, terms: ServingTerms) -> list[Note]:
         text = f"percentiles are means over {len(q.events.seeds):,} runs, one a seed; table 'runs' has each"
         found.append(Note(text, Kind.SCOPE))
     if q.drafts:
-        found.append(_draft_note(r))
+        found.append(draft_note(r))
     return found
 
 
-def _draft_note(r: Replica) -> Note:
+def draft_note(r: Replica) -> Note:
     """What the proposer takes of memory."""
     assert r.workload.draft is not None
     draft, bare = r.workload.draft, replace(r, workload=replace(r.workload, draft=None))
@@ -241,7 +241,7 @@ def _draft_note(r: Replica) -> Note:
     )
 
 
-def _warnings(q: Asked, step: steps.Step) -> list[Note]:
+def warnings(q: Asked, step: steps.Step) -> list[Note]:
     """Notes of a decode step; where the design's MTP module proposes tokens, not that nobody runs it."""
     idle = memory_notes.mtp(step.workload.model) if q.drafts and q.draft is None else []
     found = [note for note in notes.warnings(q.query, step.workload) if note not in idle]

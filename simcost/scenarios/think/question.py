@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,10 +20,18 @@ from simcost.scenarios.think.side import Question
 from simcost.thinking import accuracy, parallel
 from simcost.thinking.parallel import Parallel
 
+SERVING = (
+    "drafts",
+    "acceptance",
+    "draft_model",
+    "prefill_pool",
+    "decode_pool",
+)  # options of `serve`, of each model its own
+
 
 @frozen
 class Where:
-    """Where models are served. hw: None for a price list alone; of `users` and `rate` (queries) one is not None; hit: share of a prompt in the prefix cache."""
+    """Where models are served. hw: None for a price list alone; of `users` and `rate` (queries) one is not None; hit: share of a prompt in the prefix cache; serving: those of SERVING that are stated for the first model."""
 
     hw: str | None
     isl: Any
@@ -31,6 +40,7 @@ class Where:
     sets: Mapping[str, Any]
     price: float | str | None
     hit: float
+    serving: Mapping[str, Any]
 
 
 @frozen
@@ -63,26 +73,40 @@ def asked(
     model: Any, where: Where, said: Said, how: Any, price_list: Any, accuracy_file: Any, versus: Mapping[str, Any], pretrain: Mapping[str, Any],
     events: Simulation | None, stated: Mapping[str, Any],
 ) -> Asked:  # fmt: skip
-    """A checked question. versus: model, said, plan, price_list, accuracy; pretrain: tokens, larger_tokens, train, law, extent. Raises SpecError for what is
+    """A checked question. versus: model, said, plan, price_list, accuracy, serving; pretrain: tokens, larger_tokens, train, law, extent. Raises SpecError for what is
     not said, for what means nothing here, and for files that are malformed."""
     strategy = parallel.parse(how)
-    own = _side(model, where, said, strategy, prices.read("--usd-per-million", price_list), accuracy_file, {}, "--")
+    own = _side(
+        model,
+        where,
+        said,
+        strategy,
+        prices.read("--usd-per-million", price_list),
+        accuracy_file,
+        {},
+        "--",
+        where.serving,
+    )
     if events is not None and own.serve is None:
         raise SpecError("--events simulates a fleet: add --hw")
     larger = None
     if versus["model"] is None:
-        alone = [name for name, value in versus.items() if value is not None and name != "said"] or [
-            name for name in ("osl", "of") if getattr(versus["said"], name) is not None
-        ]
+        alone = [name for name, value in versus.items() if value is not None and name not in ("said", "serving")]
+        alone += [name for name in ("osl", "of") if getattr(versus["said"], name) is not None]
+        alone += versus["serving"]
         if alone:
             raise SpecError(f"--versus-{alone[0].replace('_', '-')} needs a larger model: add --versus")
     else:
         larger = _larger(own, where, said, strategy, versus)
+    if events is not None and any(
+        each is not None and each.serve is not None and each.serve.pools for each in (own, larger)
+    ):
+        raise SpecError("--events cannot simulate pools: leave out --prefill-pool and --decode-pool")
     return Asked(model, own, larger, versus["model"], _pretrain(pretrain, own, larger), events, where, stated)
 
 
 def _side(
-    model: Any, where: Where, said: Said, how: Parallel, listed: Prices | None, file: Any, more: Mapping[str, Any], prefix: str
+    model: Any, where: Where, said: Said, how: Parallel, listed: Prices | None, file: Any, more: Mapping[str, Any], prefix: str, serving: Mapping[str, Any],
 ) -> Question:  # fmt: skip
     name = model if isinstance(model, str) else "model"
     answers = lengths.answers(said, name.rpartition("/")[2], prefix)
@@ -91,11 +115,15 @@ def _side(
         users, rate = ([each] if each is not None else None for each in (where.users, where.rate))
         if users is None and rate is None:
             raise SpecError("state the load: --concurrency (queries at the same time) or --rate (queries per second)")
-        served = serve.asked(
-            model, where.hw, where.isl, 1, users, rate, {**where.sets, **more}, where.hit, price=where.price
-        )
+        sets = {**where.sets, **more}
+        try:
+            served = serve.asked(
+                model, where.hw, where.isl, 1, users, rate, sets, where.hit, price=where.price, **serving
+            )
+        except SpecError as error:
+            raise type(error)(_OWN.sub(prefix, str(error))) from None
     else:
-        _unserved(where, more)
+        _unserved(where, more, serving, prefix)
         serve.share("--prefix-hit", where.hit, below_one=True)
         if listed is None:
             raise SpecError(f"state where answers are made (--hw), or their price ({prefix}usd-per-million IN:OUT)")
@@ -105,9 +133,13 @@ def _side(
     return Question(name, answers, served, listed, of_file, serve.lengths_of("--isl", str(where.isl)), where.hit, how)
 
 
-def _unserved(where: Where, more: Mapping[str, Any]) -> None:
+_OWN = re.compile(rf"--(?=({'|'.join(SERVING).replace('_', '-')})\b)")  # where an option of a model is named
+
+
+def _unserved(where: Where, more: Mapping[str, Any], serving: Mapping[str, Any], prefix: str) -> None:
     """Raises SpecError for what only a fleet reads."""
     named = {"--concurrency": where.users, "--rate": where.rate, "--price": where.price}
+    named |= {f"{prefix}{name.replace('_', '-')}": value for name, value in serving.items()}
     stated = [option for option, value in named.items() if value is not None]
     stated += [f"--set {path}" for path in {**where.sets, **more}]
     if stated:
@@ -135,6 +167,7 @@ def _larger(own: Question, where: Where, said: Said, how: Parallel, versus: Mapp
         versus["accuracy"],
         sizes.read("--versus-plan", versus["plan"]),
         "--versus-",
+        versus["serving"],
     )
 
 

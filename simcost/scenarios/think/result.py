@@ -10,7 +10,7 @@ from simcost.provenance import Kind, Note
 from simcost.result import Result, Row, number
 from simcost.scenarios import notes
 from simcost.scenarios.inputs import inputs
-from simcost.scenarios.serve.result import step_of
+from simcost.scenarios.serve.result import draft_note, step_of, warnings
 from simcost.scenarios.think import tradeoff
 from simcost.scenarios.think.question import Asked
 from simcost.scenarios.think.side import Side, rows, side
@@ -91,9 +91,8 @@ def _about(own: Side) -> tuple[tuple[Note, ...], tuple[str, ...]]:
         f"{terms.engine} {terms.version}: {policy.name.replace('_', ' ')} policy, {policy.tokens:,.0f} tokens per step, at most {policy.sequences:,.0f} sequences per "
         "replica; steady state of a mean field"
     )
-    return (Note(origin, Kind.ORIGIN), *notes.warnings(s.asked.query, step.workload)), notes.references(
-        step.workload, step
-    )
+    drafts = (draft_note(s.replica),) if s.asked.drafts else ()
+    return (Note(origin, Kind.ORIGIN), *drafts, *warnings(s.asked, step)), notes.references(step.workload, step)
 
 
 def _notes(q: Asked, own: Side, larger: Side | None) -> list[Note]:
@@ -107,6 +106,14 @@ def _notes(q: Asked, own: Side, larger: Side | None) -> list[Note]:
                 Kind.SCOPE,
             )
         )
+    fleets = [each.served.asked for each in (own, larger) if each is not None and each.served is not None]
+    if any(each.drafts for each in fleets):
+        found.append(
+            Note("a draft is accepted with one probability, in thoughts and answers of any length", Kind.ASSUMED)
+        )
+    if larger is not None and len(fleets) == 2 and q.where.serving and not (fleets[1].drafts or fleets[1].pools):
+        text = f"{larger.question.name} is served without drafts and pools (--versus-drafts, --versus-prefill-pool and --versus-decode-pool add them)"
+        found.append(Note(text, Kind.SCOPE))
     if q.own.how != ONE:
         found += [
             Note(
@@ -135,7 +142,8 @@ def _inputs(q: Asked, own: Side) -> dict[str, Any]:
     if own.served is None:
         return stated
     base = inputs(own.served.asked.query, own.served.replica.workload)
-    for name in ("context", "batch", "model", "hw"):
+    pooled = ("plan",) if own.served.pools is not None else ()  # pools say their plans
+    for name in ("context", "batch", "model", "hw", *pooled):
         base.pop(name, None)
     return {**stated, **base}
 

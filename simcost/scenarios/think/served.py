@@ -1,7 +1,8 @@
 """Budgets at a load: the operating point of a fleet for each of them, and what a query takes there.
 
 A query brings `width` requests that share its prompt: one computes it, the others find it in the prefix cache, and all hold it together. They come
-at one moment, so that the last one's first token waits for the prompts of the others. Most likely to be wrong: P50 and P95 of latency, which are those
+at one moment, so that the last one's first token waits for the prompts of the others. With pools, prompts and the prefix cache are those of the prefill pool.
+Most likely to be wrong: P50 and P95 of latency, which are those
 of lengths at mean TTFT and TPOT; `events` runs requests one by one. Source: docs/theory/thinking.md.
 """
 
@@ -19,7 +20,9 @@ from simcost.num import Z90, Array, Num, exp
 from simcost.scenarios import fitting
 from simcost.scenarios.serve import simulated
 from simcost.scenarios.serve.answer import Answer, Traffic, answer, load_of
-from simcost.scenarios.serve.question import Asked, replica
+from simcost.scenarios.serve.pools import Fleet
+from simcost.scenarios.serve.pools import answer as answer_pools
+from simcost.scenarios.serve.question import Asked, fleet, replica
 from simcost.scenarios.serve.replica import Replica
 from simcost.thinking.budget import Cut
 from simcost.thinking.parallel import TREE, Parallel, Spread
@@ -41,13 +44,14 @@ class Rates(NamedTuple):
 
 @frozen
 class Served:
-    """Operating points of all budgets, of a fleet whose requests are `width` a query."""
+    """Operating points of all budgets, of a fleet whose requests are `width` a query. `replica`: of what decodes; `pools`: of prefill and decode, None: every instance does both."""
 
     asked: Asked
     replica: Replica
     terms: ServingTerms
     answer: Answer
     how: Parallel
+    pools: Fleet | None = None
 
     @property
     def queries_per_s(self) -> Array:
@@ -55,13 +59,15 @@ class Served:
         a = self.answer
         return np.asarray(a.point.requests_per_s * a.busy / self.how.width)
 
-    def spent(self, per_s: Num) -> Rates:
-        """By a fleet that spends so much a second and device, shared out by the time that prompts and answers take."""
+    def spent(self, per_s: Num, decoding: Num | None = None) -> Rates:
+        """By a fleet that spends so much a second and device, shared out by the time that prompts and answers take. `decoding`: by a device of the decode pool, where
+        that differs."""
         a = self.answer
-        whole = np.asarray(a.devices) * per_s / self.queries_per_s
+        each = np.asarray(a.devices) / self.queries_per_s
         prompt, cached, out = a.usage
+        of_answers = each * (per_s if decoding is None else decoding) * np.asarray(out)
         return Rates(
-            whole * np.asarray(prompt + cached), whole * np.asarray(out) / (self.how.width * np.asarray(a.traffic.osl))
+            each * per_s * np.asarray(prompt + cached), of_answers / (self.how.width * np.asarray(a.traffic.osl))
         )
 
     def latency(self, longest: Spread) -> tuple[Spread, Array, Array]:
@@ -85,18 +91,23 @@ def served(q: Asked, answers: tuple[Cut, ...], how: Parallel) -> Served:
     longest = int(np.argmax(osl2 / osl))
     loads = tuple(load * how.width for load in q.loads)
     most = replace(q, osl=answers[longest], hit=hit, loads=loads)
-    r, terms = replica(most)
+    pools: Fleet | None = None
+    if q.pools is None:
+        r, terms = replica(most)
+    else:
+        pools, terms = fleet(most)
+        r = pools.decode
     load = np.full(len(osl), loads[0])
     traffic = Traffic(
         q.isl.mean, osl, q.isl.second_moment, osl2, None if q.open else load, load if q.open else None, hit, q.emitted, together=float(how.width)
     )  # fmt: skip
-    found = answer(r, traffic)
+    found = answer(r, traffic) if pools is None else answer_pools(pools, traffic)
     if not np.all(found.fits):
         held = float(np.max(load_of(traffic)[1]))
         raise Infeasible(
             f"no memory for a request of {held:,.0f} tokens: {fitting.verdict(r.kept(held), timed=False)[0]}"
         )
-    return Served(most, r, terms, found, how)
+    return Served(most, r, terms, found, how, pools)
 
 
 def run(s: Served, answers: tuple[Cut, ...], requests: int | None, seed: int, warmup: float) -> Spread:

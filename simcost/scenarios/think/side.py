@@ -67,9 +67,9 @@ def side(q: Question, events: Simulation | None = None) -> Side:
         latency = point.latency(longest)
         if events is not None:
             latency = (run(point, q.answers.lengths, events.requests, events.seed, events.warmup), *latency[1:])
-        hourly, watts = point.asked.query.price(point.replica.workload.device), _watts(point)
+        hourly, watts = point.asked.query.price(point.replica.workload.device), watts_of(point)
         usd = None if hourly is None else point.spent(float(hourly) / _HOUR).of(tokens)
-        joules = None if watts is None else point.spent(watts).of(tokens)
+        joules = None if watts is None else point.spent(*watts).of(tokens)
     if q.prices is not None:
         usd = q.prices.spent(q.isl.mean, q.hit, q.how.width, len(cuts)).of(tokens)
     ends = None
@@ -78,18 +78,26 @@ def side(q: Question, events: Simulation | None = None) -> Side:
     return Side(q, tokens, point, latency, usd, joules, _accuracy(q), ends)
 
 
-def _watts(point: Served) -> Num | None:
-    """Power of a device of the fleet: of arithmetic while prompts run, of a decode step at the first operating point while answers do, idle the rest
-    of the time. [W, budgets]"""
+def watts_of(point: Served) -> tuple[Num, Num] | None:
+    """Power of a device (that prefills, that decodes), the same where every device does both: of arithmetic while prompts run, of a decode step at the first
+    operating point while answers do, idle the rest of the time. None where the profile states none. [W, budgets]"""
     device, a = point.replica.workload.device, point.answer
     decode = power.drawn(device, step_of(point.asked, point.replica, a).cost)
     share = power.shares(device)
     if decode is None or share is None or device.tdp is None:
         return None
-    prompt, cached, out = a.usage
-    busy = prompt * device.tdp * share["compute"] + (cached + out) * decode
+    arithmetic, idle = device.tdp * share["compute"], device.tdp * share["waiting"]
+
+    def of(used: Num, busy: Num) -> Num:
+        return used * busy + (1.0 - used) * idle
+
     used = np.minimum(a.point.utilisation * a.busy / a.replicas, 1.0)
-    return used * busy + (1.0 - used) * device.tdp * share["waiting"]
+    if point.pools is not None:
+        prefilling = np.minimum(a.point.requests_per_s * a.point.prompt_s / a.prompt_replicas, 1.0)
+        return of(prefilling, arithmetic), of(used, decode)
+    prompt, cached, out = a.usage
+    both = of(used, prompt * arithmetic + (cached + out) * decode)
+    return both, both
 
 
 def _accuracy(q: Question) -> Array | None:

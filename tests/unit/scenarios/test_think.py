@@ -60,6 +60,74 @@ def test_equal_lengths_and_events_agree_with_the_mean_field() -> None:
     assert run["latency_p50_s"] <= run["latency_p95_s"]
 
 
+POOLS = {"prefill_pool": "1:tp=1", "decode_pool": "3:tp=1"}
+
+
+@pytest.mark.parametrize("parallel", ["single", "best:4"])
+def test_a_draft_that_is_never_accepted_is_not_cheaper(parallel: str) -> None:
+    ask = {**FLEET, "osl": "lognormal:2000:0.6", "budget": "1k,4k", "concurrency": 16, "parallel": parallel}
+    none, never, always = (
+        rows(simcost.think(**ask, **more))
+        for more in ({}, *({"drafts": 2, "acceptance": each, "draft_model": "llama-3.2-1b"} for each in (0.0, 1.0)))
+    )
+    for name in ("latency_s", "usd_per_query", "joules_per_query_assumed"):
+        for of_none, of_never, of_always in zip(none, never, always, strict=True):
+            assert of_never[name] > of_none[name] > of_always[name]
+    assert [row["tokens_per_query"] for row in never] == [row["tokens_per_query"] for row in none]
+
+
+@pytest.mark.parametrize("more", [POOLS, {**POOLS, "drafts": 1, "acceptance": 0.7, "draft_model": "llama-3.2-1b"}])
+def test_pools_and_drafts_answer_as_serve_does(more: dict[str, Any]) -> None:
+    served = simcost.serve(
+        "llama-3.1-8b", "h100", 512, "lognormal:2000:0.6", concurrency=64, price=2, set=FLEET["set"], **more
+    ).metrics
+    found = simcost.think(**FLEET, osl="lognormal:2000:0.6", concurrency=64, price=2, **more)
+    m = found.metrics
+    for mine, theirs in (
+        ("latency_s", "e2e_s"),
+        ("latency_low_s", "e2e_low_s"),
+        ("tpot_s", "tpot_s"),
+        ("utilisation", "utilisation"),
+        ("queries_per_s", "requests_per_s"),
+    ):
+        assert m[mine] == pytest.approx(served[theirs], rel=1e-6), mine
+    of_tokens = 512 * served["usd_per_million_input_tokens"] + 2000 * served["usd_per_million_output_tokens"]
+    assert m["usd_per_query"] == pytest.approx(of_tokens / 1e6, rel=1e-6)
+    assert m["usd_per_query"] * m["queries_per_s"] * 3600 == pytest.approx(2.0 * 4)
+    assert 0.2 * 700.0 * 4 < m["joules_per_query_assumed"] * m["queries_per_s"] < 0.85 * 700.0 * 4
+    assert simcost.ask(found.command, found.inputs).metrics == m
+    assert "plan" not in found.inputs
+
+
+def test_a_prefill_pool_that_waits_draws_idle_power() -> None:
+    """More GPUs that prefill next to nothing: each adds the power of one that waits."""
+    few, many = (
+        simcost.think(**FLEET, osl=4000, concurrency=8, prefill_pool=f"{n}:tp=1", decode_pool="1:tp=1").metrics
+        for n in (1, 3)
+    )
+    watts = [m["joules_per_query_assumed"] * m["queries_per_s"] for m in (few, many)]
+    assert watts[1] - watts[0] == pytest.approx(2 * 700.0 * 0.2, rel=0.25)
+
+
+def test_the_larger_model_has_drafts_and_pools_of_its_own() -> None:
+    ask = {**FLEET, "osl": 2000, "concurrency": 16, "versus": "qwen3-14b"}
+    own = {"drafts": 1, "acceptance": 0.8, "draft_model": "llama-3.2-1b"}
+    plain, mine, theirs = (
+        simcost.think(**ask, **more) for more in ({}, own, {f"versus_{key}": value for key, value in POOLS.items()})
+    )
+    assert mine.tables["larger model"] == plain.tables["larger model"] == simcost.think(**ask).tables["larger model"]
+    assert any("qwen3-14b is served without drafts and pools" in note for note in mine.warnings)
+    assert theirs.tables["answers"] == plain.tables["answers"]
+    (row,) = theirs.tables["larger model"]
+    assert row["usd_per_query"] > 3 * plain.tables["larger model"][0]["usd_per_query"]  # four GPUs, a load for one
+
+
+def test_events_of_drafts_agree_with_the_mean_field() -> None:
+    ask = {**FLEET, "osl": 400, "concurrency": 8, "drafts": 1, "acceptance": 0.7, "draft_model": "llama-3.2-1b"}
+    mean, run = (simcost.think(**ask, events=events).metrics for events in (False, True))
+    assert run["latency_s"] == pytest.approx(mean["latency_s"], rel=0.1)
+
+
 def test_a_price_list_needs_no_fleet() -> None:
     found = simcost.think(
         "gpt-oss-120b", isl=1000, levels="high", benchmark="AIME 2025", usd_per_million="0.1:0.5:0.02", prefix_hit=0.5
@@ -144,6 +212,10 @@ ASK: dict[str, Any] = {"model": "llama-3.1-8b", "isl": 512, "osl": 1000, "usd_pe
         ({"answer": 10}, "is the answer after thinking was cut"), ({"budget": "1k,1024"}, "twice"), ({"budget": "1k", "max_osl": 5}, "leave out --max-osl"), ({"budget": "0"}, "whole tokens"),
         ({"versus_osl": 5}, "add --versus"), ({"versus": "qwen3-8b"}, "must be given together"), ({"accuracy": "x.csv"}, "No such file"), ({"law": "hoffmann-2022"}, "state --pretrain-tokens"),
         ({"pretrain_tokens": "1T"}, "needs --accuracy"), ({"events": True}, "add --hw"), ({"seed": 3}, "needs --events"), ({"parallel": "bets:3"}, "did you mean"),
+        ({"drafts": 1, "acceptance": 0.5}, "--drafts applies to a fleet"), ({**FLEET, "concurrency": 4, "drafts": 1}, "--drafts needs --acceptance"),
+        ({**FLEET, "concurrency": 4, "versus": "qwen3-14b", "versus_usd_per_million": "1:2", "versus_drafts": 1}, "--versus-drafts needs --versus-acceptance"),
+        ({"versus_decode_pool": "2:tp=1"}, "--versus-decode-pool needs a larger model"), ({**FLEET, "concurrency": 4, "decode_pool": "2:tp=1"}, "must be given together"),
+        ({**FLEET, "concurrency": 4, **POOLS, "events": True}, "--events cannot simulate pools"), ({**FLEET, "concurrency": 4, **POOLS, "gpus": 4}, "cannot be combined with pools"),
         ({"osl": "lognormal:0.8"}, "lognormal:MEAN:SIGMA"), ({"gpus": 4}, "--set plan.gpus applies to a fleet"),
     ],
 )  # fmt: skip
