@@ -53,7 +53,8 @@ def distill(
         "teacher": teacher, "student": student, "hw": hw, "isl": isl, "osl": osl, "samples": samples, "tokens": tokens, "epochs": epochs, "kept": kept, "texts": texts,
         "student_osl": student_osl, "top_k": top_k, "layers": layers, "cross_tokenizer": cross_tokenizer or None, "seq": seq, "global_batch": global_batch,
         "micro_batch": micro_batch, "teacher_hw": teacher_hw, "teacher_plan": teacher_plan, "rollout_plan": rollout_plan, "stack": stack, "price": price,
-        "teacher_price": teacher_price, "storage_price": storage_price, "storage_months": storage_months, "network_price": network_price, "rl": rl, "set": dict(sets),
+        "teacher_price": teacher_price, "storage_price": storage_price, "storage_months": storage_months, "network_price": network_price, "rl": rl, "engine": engine,
+        "set": {path: value for path, value in sets.items() if engine is None or path != "engine"},
     }  # fmt: skip
     learned = None
     if rl is not None:

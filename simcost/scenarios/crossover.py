@@ -41,8 +41,9 @@ def result(query: Query) -> Result:
     tables = {"prefill FLOPs by length": _lengths(w.model, ffn), "decode reads by batch": _reads(w)}
     if forms:
         tables["MLA: queries a sequence from which expanded wins"] = forms
+    asked = {name: value for name, value in inputs.inputs(query, w).items() if name not in ("batch", "context")}
     return Result(
-        "crossover", inputs.inputs(query, w), found, tables, (*notes.warnings(query, w), *_notes(w, found, forms)),
+        "crossover", asked, found, tables, (*notes.warnings(query, w), *_notes(w, found, forms)),
         notes.references(w), _sentence(w.model.name, found), dimensions=inputs.dimensions(w.model),
     )  # fmt: skip
 

@@ -20,6 +20,7 @@ _PROMPT = ("isl", "past", "prefill_tokens", "prefill_past")
 _RUN = ("engine", "price", "gpus")
 _TRAINING = ("micro_batch", "global_batch", "seq", "stack", "flops_convention")
 _LOAD = ("isl", "osl", "concurrency", "rate", "prefix_hit", "prefix_from")
+_SERVING = ("drafts", "acceptance", "draft_model", "prefill_pool", "decode_pool")
 # Options of each command: model and device stand in front of them, --set and --vary after them.
 _OPTIONS = {
     "decode": ("batch", "context", "prefill_tokens", "prefill_past", *_RUN),
@@ -29,9 +30,40 @@ _OPTIONS = {
     "sweep": ("phase", "batch", "context", *_PROMPT, "pareto", *_RUN),
     "plans": ("phase", "batch", "context", *_LOAD, "metric", "tpot", "ttft", "cp", *_TRAINING, *_RUN),
     "train": (*_TRAINING, "tokens", "days", "usd", "rampup", "scaling", "mtbf", "restart", "checkpoint_rate", "checkpoint_interval", "levers", *_RUN),
-    "serve": (*_LOAD, "drafts", "acceptance", "draft_model", "prefill_pool", "decode_pool", "events", "requests", "seed", "warmup", *_RUN),
+    "serve": (*_LOAD, *_SERVING, "events", "requests", "seed", "warmup", *_RUN),
+    "rl": (
+        "gpus", "prompts", "samples", "isl", "osl", "max_osl", "algorithm", "placement", "asynchrony", "rollout", "train", "epochs", "minibatches", "rollout_batch", "reward",
+        "reward_model", "kl", "reference_every", "routing_replay", "turns", "tool_wait", "tool_tokens", "drafts", "acceptance", "kept", "offload", "sync", "packing", "micro_batch",
+        "micro_batch_tokens", "length_correlation", "steps", "stack", "framework", "seed", "levers", "price",
+    ),
+    "think": (
+        "isl", "osl", "levels", "lengths_of", "benchmark", "sigma", "budget", "max_osl", "answer", "concurrency", "rate", "usd_per_million", "parallel", "accuracy", *_SERVING,
+        "versus", "versus_osl", "versus_lengths_of", "versus_plan", "versus_usd_per_million", "versus_accuracy", *(f"versus_{name}" for name in _SERVING),
+        "pretrain_tokens", "versus_tokens", "train", "law", "law_range", "prefix_hit", "events", "requests", "seed", *_RUN,
+    ),
+    "distill": (
+        "teacher", "student", "isl", "osl", "samples", "tokens", "epochs", "kept", "texts", "student_osl", "top_k", "layers", "cross_tokenizer", "seq", "global_batch", "micro_batch",
+        "teacher_hw", "teacher_plan", "rollout_plan", "storage_price", "storage_months", "network_price", "teacher_price", "rl", "stack", *_RUN,
+    ),
+    "recipe": ("gpus", "price", "ranges"),
+    "sensitivity": ("phase", "metric", "step", "only", "batch", "context", *_PROMPT, *_RUN),
+    "crossover": ("engine",),
+    "loss": ("tokens", "training_flops", "isl", "step"),
+    "show model": ("isl",),
+    "show hardware": (),
+    "show memory": ("batch", "context", "engine", "gpus"),
+    "show scaling-law": (),
 }  # fmt: skip
-_ON = ("levers",)  # flags that are on unless the line says --no-...
+# What stands behind the words of a command, without an option.
+_ARGUMENTS = {
+    "compare": "models", "recipe": "recipe", "show model": "model", "show hardware": "hw", "show memory": "model", "show scaling-law": "scaling_law",
+}  # fmt: skip
+_NAMES = ("model", "draft_model", "reward_model", "versus", "versus_draft_model", "teacher", "student")
+_SPELLED = {"asynchrony": "async", "step": "range"}  # options by another word than the argument
+_ON = ("levers", "packing", "ranges")  # flags that are on unless the line says --no-...
+_SAID = ("kl",)  # flags that follow from something else unless the line says them
+_BETWEEN = {"usd_per_million": ":", "versus_usd_per_million": ":"}  # several numbers of one option; a comma else
+_BY_SET = ("crossover", "show model", "show hardware", "loss")  # commands without options for sizes of a plan
 
 
 def words(result: Result) -> list[str]:
@@ -66,22 +98,26 @@ def folded(pieces: list[str], width: int, indent: str = "") -> list[str]:
 def _pieces(result: Result) -> Iterator[list[str]]:
     """The command, then an option with its value each. Raises SpecError for what a command line cannot hold."""
     stated = result.inputs.get("solve", result.inputs)
-    takes = ("model", "models", "variants", "hw", "path", "goal", *_OPTIONS[result.command])
+    command, first = result.command, _ARGUMENTS.get(result.command, "")
+    takes = ("model", "models", "variants", "hw", "path", "goal", first, *_OPTIONS[command])
     given = arguments(stated, takes)
-    yield [result.command, *map(_name, given.get("models", ()))]
+    named = given.get(first, ())
+    yield [*command.split(), *map(_name, named if isinstance(named, (list, tuple)) else [named])]
     for variant in given.get("variants", ()):
         yield ["--variant", _variant(variant)]
-    for key in ("model", "hw", *_OPTIONS[result.command]):
-        value, option = given.get(key), f"--{key.replace('_', '-')}"
-        if (key == "engine" and value == ANY) or key == given.get("path"):  # the default, and what is solved for
+    for key in ("model", "hw", *_OPTIONS[command]):
+        value, option = given.get(key), f"--{_SPELLED.get(key, key).replace('_', '-')}"
+        if key in (first, given.get("path")) or (
+            key == "engine" and value == ANY
+        ):  # said already, what is solved for, and the default
             continue
         if isinstance(value, bool):
-            if value != (key in _ON):
-                yield [option if value else f"--no-{key}"]
+            if value != (key in _ON) or key in _SAID:
+                yield [option if value else f"--no-{option.removeprefix('--')}"]
         elif value is not None:
-            yield [option, _name(value) if key in ("model", "draft_model") else _several(value)]
+            yield [option, _name(value) if key in _NAMES else _several(value, _BETWEEN.get(key, ","))]
     for path, value in given["set"].items():
-        yield _setting(path, value)
+        yield _of_stage(path, value) if command == "recipe" else _setting(path, value, command not in _BY_SET)
     for path, values in stated.get("vary", {}).items():
         yield ["--vary", _axis(path, values)]
     if "path" in given:
@@ -95,14 +131,14 @@ def _name(model: Any) -> str:
     return model
 
 
-def _several(value: Any) -> str:
-    """A number or a text, or several with commas between them."""
+def _several(value: Any, between: str) -> str:
+    """A number or a text, or several with a sign between them."""
     if not isinstance(value, (list, tuple)):
         return said(value)
     found = [said(each) for each in value]
-    if any("," in each for each in found):
-        raise SpecError("a value with a comma among several has no command line")
-    return ",".join(found)
+    if any(between in each for each in found):
+        raise SpecError(f"a value with {between!r} among several has no command line")
+    return between.join(found)
 
 
 def said(value: Any) -> str:
@@ -112,12 +148,22 @@ def said(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _setting(path: str, value: Any) -> list[str]:
+def _of_stage(path: str, value: Any) -> list[str]:
+    """A value of a recipe's stage."""
+    from simcost.scenarios.recipe import change  # only a recipe asks for it
+
+    text = f"{path}={said(value)}"
+    _same(path, change.stated([text]), {path: value})
+    return ["--set", text]
+
+
+def _setting(path: str, value: Any, sizes: bool) -> list[str]:
+    """`sizes`: whether those of a plan have options of their own."""
     root, key = grammar.split(path)
     text = _text(path, value)
     _same(path, grammar.parsed(path, text.strip()), value)
-    sizes = (*settings.SIZES, "gpus")
-    return [f"--{key.replace('_', '-')}", text] if root == "plan" and key in sizes else ["--set", f"{path}={text}"]
+    of_plan = sizes and root == "plan" and key in (*settings.SIZES, "gpus")
+    return [f"--{key.replace('_', '-')}", text] if of_plan else ["--set", f"{path}={text}"]
 
 
 def _text(path: str, value: Any) -> str:

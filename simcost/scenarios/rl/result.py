@@ -173,6 +173,7 @@ def _inputs(q: Asked, found: Step, levers: bool) -> dict[str, Any]:
         "max_osl": q.max_osl,
         **q.said,
         **({"micro_batch": q.micro_batch} if q.micro_tokens is None else {"micro_batch_tokens": q.micro_tokens}),
+        **{side: plan_words(plan) for side, plan in (("rollout", q.rollout), ("train", q.train)) if plan is not None},
         "kl": q.reference,
         "levers": levers,
         "usd_per_hour": q.usd_per_hour,
@@ -253,7 +254,7 @@ def _notes(found: Step) -> list[Note]:
 def _micro_note(q: Asked, trainer: Trained) -> Note:
     """How large a micro-batch may be, and why."""
     batch = trainer.minibatch
-    stated = "micro_batch" in q.said or q.micro_tokens is not None
+    stated = q.micro_batch > 1 or q.micro_tokens is not None
     if not q.packing:
         size = f"{batch.micro_batch:,} sequence{'s' * (batch.micro_batch > 1)} padded to {batch.seq:,} tokens"
     elif q.micro_tokens is not None:
