@@ -45,7 +45,7 @@ def used(device: Device, use: str, at: str = "--price") -> Device:
             has = ", ".join(device.prices) or "no price"
             raise SpecError(f"{at} {word}: {device.name} has no price of this kind (it has {has})")
         return replace(device, price=replace(device.prices[word], asked=KIND))
-    return replace(device, price=_of_file(Path(word), device, at))
+    return replace(device, price=of_file(Path(word), device.name, at))
 
 
 def stated(price: Any, at: str = "--price") -> tuple[float | None, dict[str, str]]:
@@ -100,11 +100,12 @@ def _end(price: Price | None, word: str) -> Price | None:
     return replace(price, usd=usd, low=None, high=None, said=f"{name} {price.said} price", asked=END)
 
 
-def _of_file(path: Path, device: Device, at: str) -> Price:
+def of_file(path: Path, device: str, at: str = "--price") -> Price:
+    """The price of a device, by the name of its profile, in a table. Raises SpecError for a file that is none, and for a device that it lacks."""
     found = _table(path, at)
-    if device.name not in found:
-        raise SpecError(f"{at} {path}: no row for {device.name} (it has {', '.join(found)})")
-    return found[device.name]
+    if device not in found:
+        raise SpecError(f"{at} {path}: no row for {device} (it has {', '.join(found)})")
+    return found[device]
 
 
 def _table(path: Path, at: str) -> Mapping[str, Price]:

@@ -10,6 +10,7 @@ import csv
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from simcost.errors import SpecError
 from simcost.files import folder
 from simcost.hardware import load as hardware
 from simcost.hardware.engines import ANY
-from simcost.hardware.price_use import USE
+from simcost.hardware.price_use import USE, of_file
 from simcost.hardware.prices import KEYS, KINDS, TOTAL
 from simcost.model import load as models
 from simcost.provenance import VERSION, Kind, Note
@@ -125,7 +126,8 @@ def _facts(name: str, of: Answer, said: list[Note]) -> tuple[list[Row], list[Row
     rows: dict[str, Row] = {}
     reasons: list[Row] = []
     entries = list(hardware.entries(read, where))
-    unused = {f"price.{key}" for key in KEYS} - _prices(of, {path for path, _ in entries})
+    used, own = _prices(of, name, {path for path, _ in entries})
+    unused = {f"price.{key}" for key in KEYS} - used
     for path, entry in entries:
         if f"hw.{path}" in changed or path in unused:
             continue
@@ -136,23 +138,51 @@ def _facts(name: str, of: Answer, said: list[Note]) -> tuple[list[Row], list[Row
             row["cited_for"] = f"{row['cited_for']}, hw.{path}".removeprefix(", ")
         if why := entry.get("reason") or entry.get("assumed"):
             reasons.append({"key": f"hw.{path}", "stated": str(entry.get("value")), "why": str(why)})
-    return [{**row, "cited_for": f"{name}: {row['cited_for']}"} for row in rows.values()], reasons
+    of_facts = [{**row, "cited_for": f"{name}: {row['cited_for']}"} for row in rows.values()]
+    return [*of_facts, *_quoted(name, str(read.get("name", name)), sorted(own), said)], reasons
 
 
-def _prices(of: Answer, has: Collection[str]) -> set[str]:
-    """Paths of the prices of a device, which `has` these facts, that the answer's USD rest on: none where it has no USD, or where the question states the price."""
-    if not any("usd" in str(name) for table in (of.metrics, *of.rows, *of.terms) for name in table):
-        return set()
-    stated, varied, usd = of.inputs.get("set", {}), of.inputs.get("vary", {}), of.inputs.get("usd_per_hour")
+def _quoted(name: str, device: str, tables: Sequence[str], said: list[Note]) -> Iterator[Row]:
+    """A row a price of a device in tables of the user's own, with its source and date; of a table that is gone a note."""
+    for table in tables:
+        try:
+            price = of_file(Path(table), device)
+        except SpecError as error:
+            said.append(Note(f"{name}: its price cannot be read ({error}): its source is left out", Kind.MISSING))
+            continue
+        ends = "" if price.low is None else f" ({price.low:,.4g} to {price.high:,.4g})"
+        what = ", ".join(part for part in (f"{price.usd:,.4g} USD per GPU hour{ends}", price.words) if part)
+        source = f"{price.source or 'no source stated'}; {table}: {what}"
+        yield _row("price", f"{name}: hw.{USE}", source, _key("price", name, Path(table).stem))
+
+
+def _prices(of: Answer, name: str, has: Collection[str]) -> tuple[set[str], set[str]]:
+    """(paths of the prices of a device, which `has` these facts, that the answer's USD rest on; tables of the user's own that they rest on): none where it has no USD, or where the question
+    states the price."""
+    if not any("usd" in str(column) for table in (of.metrics, *of.rows, *of.terms) for column in table):
+        return set(), set()
+    stated, varied = of.inputs.get("set", {}), of.inputs.get("vary", {})
     variants = [parsed(each) for each in _several(of.inputs.get("variants", ()))]
     usual = next((f"price.{key}" for key in KEYS if f"price.{key}" in has), "")
-    found = set()
-    for settings in ({**stated}, *({**stated, **each} for each in variants)):
+    found, tables = set(), set()
+    for usd, settings in product(_said(of, name), ({**stated}, *({**stated, **each} for each in variants))):
         if _TOTAL in settings or _TOTAL in varied or not (usd is None or isinstance(usd, str)):
             continue
         for use in _several(varied.get(_USE, settings.get(_USE, usd))):
-            found.add(f"price.{use}" if use in KINDS else "" if str(use).endswith(".csv") else usual)
-    return found
+            if str(use).lower().endswith(".csv"):
+                tables.add(str(use))
+            else:
+                found.add(f"price.{use}" if use in KINDS else usual)
+    return found, tables
+
+
+def _said(of: Answer, name: str) -> list[Any]:
+    """What a question says of the price of a device outside its settings; of a teacher apart where it runs elsewhere, or has a price of its own."""
+    given = of.inputs
+    usd, teacher = given.get("usd_per_hour", given.get("price")), given.get("teacher_price")
+    if "teacher_hw" in given and name != given["hw"]:
+        return [teacher]
+    return [usd] if teacher is None or given.get("teacher_hw", name) != name else [usd, teacher]
 
 
 def _several(value: Any) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +56,42 @@ def test_a_fact_that_was_set_by_hand_has_no_source() -> None:
 def test_a_price_is_cited_where_the_answer_rests_on_it(question: dict[str, Any], kinds: list[str]) -> None:
     rows = of_kind(simcost.cite(simcost.decode("llama-3.1-8b", "h200", **question)), "price")
     assert [row["cited_for"] for row in rows] == [f"h200: hw.price.{kind}" for kind in kinds]
+
+
+def test_a_price_of_a_users_own_table_is_cited_with_its_source(tmp_path: Path) -> None:
+    file = tmp_path / "prices.csv"
+    file.write_text(
+        "device,usd_per_hour,low,high,kind,date,source\nh200,3.9,3.7,4.1,quote,2026-06,offer 12 of Example Cloud\nh100,1.9,,,,,\n",
+        encoding="utf-8",
+    )
+    ask: dict[str, Any] = {"model": "llama-3.1-8b", "price": str(file)}
+    trained = {"gpus": 8, "prompts": 8, "samples": 4, "isl": 100, "osl": 100, "levers": False}
+    taught: dict[str, Any] = {
+        "teacher": "llama-3.1-8b",
+        "student": "llama-3.2-1b",
+        "isl": 100,
+        "osl": 100,
+        "samples": 1000,
+        "gpus": 8,
+        "price": 2.0,
+    }
+    answers = [
+        simcost.decode(hw="h200", **ask), simcost.rl(hw="h200", **ask, **trained), simcost.think(hw="h200", **ask, isl=100, osl=100, concurrency=1),
+        simcost.distill(hw="h200", **{**taught, "price": str(file)}), simcost.distill(hw="h100", teacher_hw="h200", teacher_price=str(file), **taught),
+    ]  # fmt: skip
+    for found in answers:
+        (row,) = of_kind(simcost.cite(found), "price")
+        assert row["cited_for"] == "h200: hw.price.use"
+        assert row["source"] == f"offer 12 of Example Cloud; {file}: 3.9 USD per GPU hour (3.7 to 4.1), quote, 2026-06"
+    (bare,) = of_kind(simcost.cite(simcost.decode(hw="h100", **ask)), "price")
+    assert bare["source"] == f"no source stated; {file}: 1.9 USD per GPU hour"
+    assert not of_kind(
+        simcost.cite(simcost.distill(hw="h100", **taught)), "price"
+    )  # a price that was stated as a number
+    file.unlink()
+    gone = simcost.cite(answers[0])
+    assert not of_kind(gone, "price")
+    assert any("h200: its price cannot be read" in note for note in gone.warnings)
 
 
 def test_prices_of_variants_are_cited_and_none_without_usd() -> None:
