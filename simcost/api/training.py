@@ -12,6 +12,7 @@ from simcost.errors import SpecError
 from simcost.result import Result
 
 if TYPE_CHECKING:
+    from simcost.scenarios.train.failures import Failures
     from simcost.scenarios.train.run import RunAsked
 
 _OPTION = "--timeline"
@@ -37,7 +38,8 @@ def train(
 
         draw.checked(Path(timeline), _OPTION)
     sets = cluster(hw, sets_of(set, engine), gpus, nodes)
-    of_run = _run(tokens, days, usd, rampup, scaling, (mtbf, restart, checkpoint_interval), checkpoint_rate)
+    failures = failures_of(mtbf, restart, checkpoint_rate, checkpoint_interval)
+    of_run = _run(tokens, days, usd, rampup, scaling, failures)
     question = asked(
         model, hw, {"micro_batch": micro_batch, "global_batch": global_batch, "seq": seq}, sets, stack, price
     )
@@ -49,9 +51,7 @@ def train(
     return found
 
 
-def _run(
-    tokens: Any, days: Any, usd: Any, rampup: Any, scaling: Any, times: tuple[Any, Any, Any], rate: Any
-) -> RunAsked:
+def _run(tokens: Any, days: Any, usd: Any, rampup: Any, scaling: Any, failures: Failures) -> RunAsked:
     """What is asked of the run, in SI. Raises SpecError naming the option of what is no number."""
     from simcost.scenarios.train.run import RunAsked, scaled
 
@@ -60,13 +60,21 @@ def _run(
         for name, value in (("tokens", tokens), ("days", days), ("usd", usd))
         if value is not None
     }
-    mtbf, restart, interval = (
-        None if value is None else quantity(f"--{name}", value, "duration", zero=name == "restart")
-        for name, value in zip(("mtbf", "restart", "checkpoint-interval"), times, strict=True)
-    )
     counts = () if scaling is None else scaled([int(settings.count("--scaling", grammar.read("plan.gpus", each))) for each in scaling])  # fmt: skip
+    return RunAsked(goal, None if rampup is None else _ramp(rampup), counts, failures)
+
+
+def failures_of(mtbf: Any, restart: Any, rate: Any, interval: Any) -> Failures:
+    """What is said of failures and checkpoints, in SI. Raises SpecError naming the option of what is no number."""
+    from simcost.scenarios.train.failures import Failures
+
+    times = (
+        None if value is None else quantity(f"--{name}", value, "duration", zero=name == "restart")
+        for name, value in (("mtbf", mtbf), ("restart", restart), ("checkpoint-interval", interval))
+    )
+    of_gpu, again, between = times
     of_rate = None if rate is None else quantity("--checkpoint-rate", rate, "bytes_per_s")
-    return RunAsked(goal, None if rampup is None else _ramp(rampup), counts, mtbf, restart, of_rate, interval)
+    return Failures(of_gpu, again, of_rate, between)
 
 
 def _ramp(given: Any) -> Any:

@@ -1,6 +1,6 @@
 """The run that a step is one of: its goal, a batch that grows, failures and checkpoints, and the same run on other numbers of GPUs.
 
-Most likely to be wrong: what a restart takes, which is rarely published, and failures of a young cluster. Source: docs/theory/training-run.md.
+Most likely to be wrong: see `failures.py`. Source: docs/theory/training-run.md.
 """
 
 from __future__ import annotations
@@ -9,24 +9,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from simcost import pipeline
 from simcost.cost import power
 from simcost.errors import Infeasible, SpecError
 from simcost.frozen import frozen
 from simcost.plan import Plan
 from simcost.provenance import Kind, Note
 from simcost.result import Row, number
+from simcost.scenarios.train import failures
+from simcost.scenarios.train.failures import Failures
 from simcost.scenarios.train.question import of
-from simcost.training import goodput, memory, run, state, step
+from simcost.training import goodput, memory, run, step
 from simcost.training.job import Job
 from simcost.training.run import Rates, Run, Step
 from simcost.training.step import TrainStep
 from simcost.units import show
 
-# From a failure to the next step, detection and loading in it: assumed. Llama 3 (arXiv 2407.21783 §3.3.4) trained above 90 % of 54 days with 466 interruptions, so that each cost less than 1,001 s, lost work and checkpoints in it.
-RESTART_S = 600.0
-# Bytes a second that a GPU writes of a checkpoint: the sustained 2 TB/s of Llama 3's storage for 16,384 GPUs (arXiv 2407.21783 §3.3.1).
-STORAGE_PER_GPU = 2e12 / 16384
 _DAY = 86400.0
 GOALS = ("tokens", "days", "usd")
 # Of a run in a row of designs or plans.
@@ -46,35 +43,29 @@ class Ramp(NamedTuple):
 
 @frozen
 class RunAsked:
-    """What is asked of the run. `goal`: at most one of tokens, days, usd; `scaling`: numbers of GPUs; `mtbf_s`: of one GPU, `restart_s`, `checkpoint_rate` [B/s, of all ranks together] and `checkpoint_interval_s`: the defaults of
-    this module and Daly's interval where None."""
+    """What is asked of the run. `goal`: at most one of tokens, days, usd; `scaling`: numbers of GPUs."""
 
     goal: Mapping[str, float]
     rampup: Ramp | None = None
     scaling: tuple[int, ...] = ()
-    mtbf_s: float | None = None
-    restart_s: float | None = None
-    checkpoint_rate: float | None = None
-    checkpoint_interval_s: float | None = None
+    failures: Failures = Failures()
 
     def stated(self) -> dict[str, Any]:
         """All that was said, as an answer repeats it."""
         said: dict[str, Any] = dict(self.goal)
         said |= {"rampup": str(self.rampup)} if self.rampup else {}
         said |= {"scaling": list(self.scaling)} if self.scaling else {}
-        names = ("mtbf_s", "restart_s", "checkpoint_rate", "checkpoint_interval_s")
-        return said | {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return said | self.failures.stated()
 
 
 def checked(q: RunAsked) -> RunAsked:
     """Raises SpecError for two goals, and for what has no meaning without one."""
     if len(q.goal) > 1:
         raise SpecError(f"--{' and --'.join(q.goal)}: state one of them; the others follow from it")
-    of_failures = ("mtbf_s", "restart_s", "checkpoint_rate", "checkpoint_interval_s")
-    needs = [*(["rampup"] if q.rampup else []), *(name for name in of_failures if getattr(q, name) is not None)]
-    if not q.goal and needs and not (q.scaling and needs[0] != "rampup"):
-        option = needs[0].removesuffix("_s").replace("_", "-")
-        raise SpecError(f"--{option} applies to a training run: state its length by --tokens, --days or --usd")
+    if not q.goal and q.rampup:
+        raise SpecError("--rampup applies to a training run: state its length by --tokens, --days or --usd")
+    if not q.goal and not q.scaling:
+        q.failures.need("--tokens, --days or --usd")
     return q
 
 
@@ -103,36 +94,38 @@ def figures(priced: Priced, q: RunAsked) -> tuple[dict[str, object], dict[str, l
     values: dict[str, object] = {}
     tables: dict[str, list[Row]] = {}
     notes: list[Note] = []
-    kept = _goodput(priced.step.job, q)
+    kept = failures.kept(priced.step.job, q.failures)
     tokens = None
     if q.goal:
         rates = _rates(priced, kept)
         stages = _ramp(priced, q)
         whole = _whole(priced, q, stages, rates)
         tokens = float(whole.tokens)
-        values = _metrics(whole, kept, _checkpoint(priced.step.job))
+        values = _metrics(whole, kept, failures.checkpoint(priced.step.job))
         if stages:
             tables["batch ramp"] = _ramp_table(stages, whole, priced, rates)
     if q.scaling:
         tables["scaling"] = _scaling(priced, q, tokens)
     if q.goal or q.scaling:
-        notes.append(_said(q, kept, priced.step.job))
+        notes.append(failures.note(q.failures, kept, priced.step.job))
     return values, tables, notes
 
 
 def of_row(one: Step, job: Job, tokens: float, usd_per_hour: float | None) -> Row:
     """The run of `tokens` as a row of designs or plans says it: what `figures` says without a ramp and with the defaults of failures and checkpoints. `one`: the step of `job`; without its interval the run has
     none. Raises SpecError for a step that is none."""
-    kept = _goodput(job, RunAsked({}))
+    kept = failures.kept(job, Failures())
     whole = run.of_tokens(one, tokens, Rates(usd_per_hour, goodput=float(kept.share)))
-    found = _metrics(whole, kept, _checkpoint(job))
+    found = _metrics(whole, kept, failures.checkpoint(job))
     known = [name for name in IN_ROWS if one.low_s is not None or not name.endswith(("_low", "_high"))]
     return {name: found[name] for name in known if name in found}
 
 
 def said_of_rows(tokens: float) -> Note:
     """Every number behind the goodput of the runs of rows, with its source."""
-    found = _defaults(RunAsked({}), f"{show(STORAGE_PER_GPU, 'bytes_per_s')} per GPU", "at the best interval")
+    found = failures.defaults(
+        Failures(), f"{show(failures.STORAGE_PER_GPU, 'bytes_per_s')} per GPU", "at the best interval"
+    )
     return Note(f"runs of {show(tokens, 'tokens')} tokens as simcost train prices them: {', '.join(found)}", Kind.ASSUMED)  # fmt: skip
 
 
@@ -181,10 +174,7 @@ def _metrics(whole: Run, kept: goodput.Goodput, checkpoint: float) -> dict[str, 
         found |= {"run_usd": number(whole.usd), "run_usd_low": number(whole.usd_low), "run_usd_high": number(whole.usd_high)}  # fmt: skip
     if whole.joules is not None:
         found["run_joules_assumed"] = number(whole.joules)
-    return found | {
-        "goodput": number(kept.share), "mtbf_s": number(kept.mtbf_s), "checkpoint_interval_s": number(kept.interval_s),
-        "checkpoint_write_s": number(kept.write_s), "checkpoint_bytes": number(checkpoint), "restart_s": number(kept.restart_s),
-    }  # fmt: skip
+    return found | failures.metrics(kept, checkpoint)
 
 
 def _ramp_table(stages: Grown, whole: Run, priced: Priced, rates: Rates) -> list[Row]:
@@ -217,7 +207,7 @@ def _scaling(priced: Priced, q: RunAsked, tokens: float | None) -> list[Row]:
         return known[gpus].of_run
 
     def rates(gpus: float) -> Rates:
-        return _rates(known[gpus], _goodput(known[gpus].step.job, q))
+        return _rates(known[gpus], failures.kept(known[gpus].step.job, q.failures))
 
     found = run.strong_scaling([float(each) for each in q.scaling], on, tokens or float(job.tokens), rates)
     return [_scaling_row(each, known, tokens is not None, rates) for each in found]
@@ -243,48 +233,6 @@ def _scaling_row(each: run.Scale, known: Mapping[float, Priced], of_run: bool, r
 def _rates(priced: Priced, kept: goodput.Goodput) -> Rates:
     watts = power.drawn(priced.step.job.device, priced.step.cost.cost)
     return Rates(priced.usd_per_hour, None if watts is None else float(watts), float(kept.share))
-
-
-def _goodput(job: Job, q: RunAsked) -> goodput.Goodput:
-    gpus = float(job.plan.devices)
-    rate = STORAGE_PER_GPU * gpus if q.checkpoint_rate is None else q.checkpoint_rate
-    of_gpu = goodput.LLAMA3_GPU_MTBF_S if q.mtbf_s is None else q.mtbf_s
-    restart = RESTART_S if q.restart_s is None else q.restart_s
-    return goodput.goodput(
-        gpus, goodput.write_seconds(_checkpoint(job), rate), restart, of_gpu, q.checkpoint_interval_s
-    )
-
-
-def _checkpoint(job: Job) -> float:
-    """Weights and optimizer of the whole model, each once, however ranks share them, without the copies that products read. [B]"""
-    (whole,) = pipeline.stages(job.model, 1, True)
-    kept = replace(job.precision, copies=(), transposed=())
-    held = state.held(job.model, whole, Plan(), kept, job.optimizer, 0, trained=job.recipe.trained, average=job.average)
-    return float(held.parameters + held.optimizer + held.host)
-
-
-def _said(q: RunAsked, kept: goodput.Goodput, job: Job) -> Note:
-    """Every number behind the goodput that nobody stated, with its source."""
-    rate = show(STORAGE_PER_GPU * float(job.plan.devices), "bytes_per_s")
-    text = ", ".join(_defaults(q, rate, f"every {float(kept.interval_s):,.0f} s")) or "all its numbers were given"
-    return Note(f"goodput {float(kept.share):.1%}: {text}", Kind.ASSUMED)
-
-
-def _defaults(q: RunAsked, rate: str, interval: str) -> list[str]:
-    """What is taken for each number that nobody stated. `rate`, `interval`: that of checkpoints in words."""
-    found: list[str] = []
-    if q.mtbf_s is None:
-        found.append(f"a GPU fails every {show(goodput.LLAMA3_GPU_MTBF_S / _HOUR, 'count')} h (--mtbf; Llama 3, arXiv 2407.21783 §3.3.4)")  # fmt: skip
-    if q.restart_s is None:
-        found.append(f"a restart takes {RESTART_S:.0f} s (--restart; assumed)")
-    if q.checkpoint_rate is None:
-        found.append(f"checkpoints are written at {rate} (--checkpoint-rate; Llama 3's 2 TB/s for 16,384 GPUs, §3.3.1)")  # fmt: skip
-    if q.checkpoint_interval_s is None:
-        found.append(f"{interval} (--checkpoint-interval; Daly)")
-    return found
-
-
-_HOUR = 3600.0
 
 
 def scaled(counts: Sequence[int]) -> tuple[int, ...]:
