@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from simcost import grammar
-from simcost.api.arguments import Count, Sets, sets_of, unboxes
+from simcost.api.arguments import Count, Quantity, Sets, sets_of, unboxes
 from simcost.api.learning import rl
 from simcost.api.serving import serve
-from simcost.api.training import train
+from simcost.api.training import failures_of, train
 from simcost.files import write_whole
 from simcost.result import Result
 
@@ -21,10 +21,11 @@ _OPTION = "--timeline"
 @unboxes
 def recipe(
     recipe: str, hw: str | None = None, gpus: Count | None = None, set: Sets | None = None, price: float | str | None = None,
-    ranges: bool = True, timeline: str | Path | None = None,
+    ranges: bool = True, timeline: str | Path | None = None, mtbf: Quantity | None = None, restart: Quantity | None = None, checkpoint_rate: Quantity | None = None,
+    checkpoint_interval: Quantity | None = None,
 ) -> Result:  # fmt: skip
     """What a recipe costs: `recipe` ships (`workloads/recipes`) or is a file. `hw`, `gpus`: of all stages, instead of the recipe's own; `set`: "<stage>.<key>" to a value; `price`: USD per GPU hour. `ranges`: what
-    GPU hours are at both ends of each assumption, which takes most of the time. `timeline`: a
+    GPU hours are at both ends of each assumption, which takes most of the time. `mtbf`, `restart`, `checkpoint_rate`, `checkpoint_interval`: of all stages that train, as `train` takes them. `timeline`: a
     picture (.png, .svg, .pdf), a page (.html) or a trace (.trace.json) to write. Raises SpecError for wrong input, Infeasible for a stage that cannot run."""
     from simcost.scenarios.recipe.result import result
 
@@ -33,7 +34,15 @@ def recipe(
 
         draw.checked(Path(timeline), _OPTION)
     count: Any = None if gpus is None else grammar.read("plan.gpus", gpus)
-    found, stages = result(recipe, hw, count, sets_of(set), price, ranges, {"train": train, "serve": serve, "rl": rl})
+    failures_of(mtbf, restart, checkpoint_rate, checkpoint_interval)  # refused here, not by a stage
+    runs = {
+        "mtbf": mtbf,
+        "restart": restart,
+        "checkpoint_rate": checkpoint_rate,
+        "checkpoint_interval": checkpoint_interval,
+    }
+    commands: dict[str, Any] = {"train": train, "serve": serve, "rl": rl}
+    found, stages = result(recipe, hw, count, sets_of(set), price, ranges, commands, runs)
     if timeline is not None:
         _write(Path(timeline), found, stages)
     return found

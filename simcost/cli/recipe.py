@@ -15,6 +15,7 @@ def recipe(
     name: Annotated[str, typer.Argument(help="A recipe that ships, or recipe.toml.", autocompletion=o.recipe_names)],
     hw: Annotated[str | None, typer.Option("--hw", help="Device of all stages, instead of the recipe's own.", autocompletion=o.hardware_names)] = None,
     gpus: o.Gpus = None, price: o.Price = None,
+    mtbf: o.Mtbf = None, restart: o.Restart = None, checkpoint_rate: o.CheckpointRate = None, checkpoint_interval: o.CheckpointInterval = None,
     set: Annotated[list[str] | None, typer.Option("--set", help="A value of a stage, or of all that have it: rl.steps=4000, '*.plan.ep=16'.")] = None,
     ranges: Annotated[bool, typer.Option("--ranges/--no-ranges", help="Also price each assumption at both ends of its range.")] = True,
     timeline: Annotated[Path | None, typer.Option("--timeline", help="Draw the stages: .png, .svg, .pdf, a page as .html (extra 'plot'), or .trace.json for Perfetto.")] = None,
@@ -25,5 +26,7 @@ def recipe(
     from simcost.scenarios.recipe.change import stated
 
     check(format, output)
-    result = api.recipe(name, hw, gpus, stated(set or []), price, ranges, timeline)
+    result = api.recipe(
+        name, hw, gpus, stated(set or []), price, ranges, timeline, mtbf, restart, checkpoint_rate, checkpoint_interval
+    )
     return emit(result, format, output, strict, details)

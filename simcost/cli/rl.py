@@ -51,7 +51,8 @@ def rl(
     micro_batch: Annotated[str | None, typer.Option("--micro-batch", metavar="<count>", help="Sequences of the trainer's micro-batch per data-parallel rank; a packed one has room for as many of the longest. Default 1.")] = None,
     micro_batch_tokens: Annotated[str | None, typer.Option("--micro-batch-tokens", metavar="<count>", help="Tokens that a packed micro-batch of a data-parallel rank holds, instead of --micro-batch: 32k.")] = None,
     length_correlation: Annotated[float, typer.Option("--length-correlation", metavar="<share>", help="How far the lengths of one prompt's answers go together, 0 (apart) to 1; no source prints a value.")] = 0.0,
-    steps: Annotated[str | None, typer.Option("--steps", metavar="<count>", help="Also the run of so many steps.")] = None,
+    steps: Annotated[str | None, typer.Option("--steps", metavar="<count>", help="Also the run of so many steps, with its failures and checkpoints.")] = None,
+    mtbf: o.Mtbf = None, restart: o.Restart = None, checkpoint_rate: o.CheckpointRate = None, checkpoint_interval: o.CheckpointInterval = None,
     stack: o.Stack = None,
     framework: Annotated[str | None, typer.Option("--framework", help="Host times of a framework (workloads/rl-stacks), or a file; default plain.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random lengths.")] = 1,
@@ -70,7 +71,6 @@ def rl(
         reference_every=reference_every, kl=kl, routing_replay=routing_replay, turns=turns, tool_wait=tool_wait, tool_tokens=tool_tokens, drafts=drafts,
         acceptance=acceptance, kept=kept, offload=offload, sync=sync, seed=seed, packing=packing, micro_batch=micro_batch, micro_batch_tokens=micro_batch_tokens,
         length_correlation=length_correlation,
-        levers=levers,
-        timeline=timeline,
+        mtbf=mtbf, restart=restart, checkpoint_rate=checkpoint_rate, checkpoint_interval=checkpoint_interval, levers=levers, timeline=timeline,
     )  # fmt: skip
     return emit(result, format, output, strict, details)

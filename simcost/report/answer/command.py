@@ -20,6 +20,7 @@ _PROMPT = ("isl", "past", "prefill_tokens", "prefill_past")
 _RUN = ("engine", "price", "gpus")
 _TRAINING = ("micro_batch", "global_batch", "seq", "stack", "flops_convention")
 _LOAD = ("isl", "osl", "concurrency", "rate", "prefix_hit", "prefix_from")
+_FAILURES = ("mtbf", "restart", "checkpoint_rate", "checkpoint_interval")
 _SERVING = ("drafts", "acceptance", "draft_model", "prefill_pool", "decode_pool")
 # Options of each command: model and device stand in front of them, --set and --vary after them.
 _OPTIONS = {
@@ -29,12 +30,12 @@ _OPTIONS = {
     "compare": ("phase", "batch", "context", "isl", "prefill_batch", "images", *_TRAINING, *_RUN),
     "sweep": ("phase", "batch", "context", *_PROMPT, "pareto", *_RUN),
     "plans": ("phase", "batch", "context", *_LOAD, "metric", "tpot", "ttft", "cp", *_TRAINING, *_RUN),
-    "train": (*_TRAINING, "tokens", "days", "usd", "rampup", "scaling", "mtbf", "restart", "checkpoint_rate", "checkpoint_interval", "levers", *_RUN),
+    "train": (*_TRAINING, "tokens", "days", "usd", "rampup", "scaling", *_FAILURES, "levers", *_RUN),
     "serve": (*_LOAD, *_SERVING, "events", "requests", "seed", "warmup", *_RUN),
     "rl": (
         "gpus", "prompts", "samples", "isl", "osl", "max_osl", "algorithm", "placement", "asynchrony", "rollout", "train", "epochs", "minibatches", "rollout_batch", "reward",
         "reward_model", "kl", "reference_every", "routing_replay", "turns", "tool_wait", "tool_tokens", "drafts", "acceptance", "kept", "offload", "sync", "packing", "micro_batch",
-        "micro_batch_tokens", "length_correlation", "steps", "stack", "framework", "seed", "levers", "price",
+        "micro_batch_tokens", "length_correlation", "steps", *_FAILURES, "stack", "framework", "seed", "levers", "price",
     ),
     "think": (
         "isl", "osl", "levels", "lengths_of", "benchmark", "sigma", "budget", "max_osl", "answer", "concurrency", "rate", "usd_per_million", "parallel", "accuracy", *_SERVING,
@@ -45,7 +46,7 @@ _OPTIONS = {
         "teacher", "student", "isl", "osl", "samples", "tokens", "epochs", "kept", "texts", "student_osl", "top_k", "layers", "cross_tokenizer", "seq", "global_batch", "micro_batch",
         "teacher_hw", "teacher_plan", "rollout_plan", "storage_price", "storage_months", "network_price", "teacher_price", "rl", "stack", *_RUN,
     ),
-    "recipe": ("gpus", "price", "ranges"),
+    "recipe": ("gpus", "price", "ranges", *_FAILURES),
     "sensitivity": ("phase", "metric", "step", "only", "batch", "context", *_PROMPT, *_RUN),
     "crossover": ("engine",),
     "loss": ("tokens", "training_flops", "isl", "step"),

@@ -8,7 +8,8 @@ from typing import Any
 
 from simcost import grammar, units
 from simcost.errors import SpecError, nearest
-from simcost.scenarios.recipe.file import Recipe, Stage, Value
+from simcost.registry import discover
+from simcost.scenarios.recipe.file import OWN, Recipe, Stage, Value
 
 EVERY = "*"
 _SAID = "stated in the question"
@@ -39,9 +40,9 @@ def _plain(path: str, text: str) -> Any:
     return text
 
 
-def changed(recipe: Recipe, every: Mapping[str, Any], sets: Mapping[str, Any]) -> Recipe:
+def changed(recipe: Recipe, every: Mapping[str, Any], sets: Mapping[str, Any], runs: Mapping[str, Any]) -> Recipe:
     """`every`: values of all stages (hw, gpus), None where nothing is said. `sets`: "<stage>.<key>" to a value; of the stage "*" to one of all stages that have the key, behind which a
-    stage's own stands. Raises SpecError for a stage that is none, and for a key that no stage has."""
+    stage's own stands. `runs`: values of all stages that are runs of steps. Raises SpecError for a stage that is none, and for a key that no stage has."""
     known = [stage.name for stage in recipe.stages]
     own: dict[str, dict[str, Value]] = {name: {} for name in known}
     for path, value in sorted(sets.items(), key=lambda each: not each[0].startswith(EVERY)):
@@ -55,8 +56,21 @@ def changed(recipe: Recipe, every: Mapping[str, Any], sets: Mapping[str, Any]) -
                 f"--set {path}: {_HOW}; stages of {recipe.where}: {', '.join(known)}{nearest(stage, known)}"
             )
         own[stage][key] = Value(value, source=_SAID)
-    shared = {key: Value(value, source=_SAID) for key, value in every.items() if value is not None}
-    return replace(recipe, stages=tuple(_stage(stage, {**shared, **own[stage.name]}) for stage in recipe.stages))
+    shared, of_runs = (
+        {key: Value(value, source=_SAID) for key, value in each.items() if value is not None} for each in (every, runs)
+    )
+    able = {stage.name for stage in recipe.stages if discover(OWN)[stage.command].RUNS}
+    if of_runs and not able:
+        raise SpecError(
+            f"--{next(iter(of_runs)).replace('_', '-')} applies to stages that train: {recipe.where} has none"
+        )
+    return replace(
+        recipe,
+        stages=tuple(
+            _stage(stage, {**shared, **(of_runs if stage.name in able else {}), **own[stage.name]})
+            for stage in recipe.stages
+        ),
+    )
 
 
 def _with(recipe: Recipe, key: str) -> list[str]:

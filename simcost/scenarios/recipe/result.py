@@ -27,10 +27,11 @@ def result(
     price: float | str | None,
     ranges: bool,
     commands: Commands,
+    runs: Mapping[str, Any],
 ) -> tuple[Result, tuple[Priced, ...]]:
-    """The answer, and the priced stages that pictures draw. `commands`: functions of the API by name. Raises SpecError and Infeasible."""
+    """The answer, and the priced stages that pictures draw. `commands`: functions of the API by name; `runs`: failures and checkpoints of all stages that train, as `train` takes them. Raises SpecError and Infeasible."""
     shipped = load(name)
-    recipe = changed(shipped, {"hw": hw, "gpus": gpus}, sets)
+    recipe = changed(shipped, {"hw": hw, "gpus": gpus}, sets, runs)
     stages = priced(recipe, commands, ranges)
     prices = {stage.stage.name: _price(recipe, shipped, stage, price) for stage in stages}
     rows = [_row(stage, stages, prices[stage.stage.name]) for stage in stages]
@@ -43,7 +44,7 @@ def result(
         tables["assumptions"] = sorted(assumed, key=lambda row: -abs(row["hours_at_most"] - row["hours_at_least"]))
     inputs = {
         "recipe": name, **({} if hw is None else {"hw": hw}), **({} if gpus is None else {"gpus": gpus}), "set": dict(sets),
-        **({} if price is None else {"usd_per_hour": price}), "ranges": ranges,
+        **({} if price is None else {"usd_per_hour": price}), "ranges": ranges, **{key: value for key, value in runs.items() if value is not None},
     }  # fmt: skip
     answer = Result(
         "recipe", inputs, values, tables, tuple(_notes(recipe, stages, prices)), (recipe.source,), _verdict(recipe, values, stages), bool(values["fits"])

@@ -33,6 +33,7 @@ from simcost.scenarios.rl.words import (
     whole,
 )
 from simcost.scenarios.serve.question import MOST_DRAFTS, lengths_of, share
+from simcost.scenarios.train.failures import Failures
 from simcost.serving.lengths import Lengths
 
 FRAMEWORK = "plain"
@@ -45,7 +46,7 @@ class Asked:
     """A question. `said`: lengths and options as they were stated; `rollout_gpus`: of the pool that answers, 0
     where all GPUs do everything; `both`, `serving`,
     `training`: settings by path, of both passes and of one; `rollout`, `train`: sizes and formats of their plans, None:
-    found; `packing`: whether micro-batches are packed, not padded; `micro_batch`: sequences of one, packed ones as long as the longest; `micro_tokens`: tokens that a packed one holds, in its place; `alike`: correlation of the lengths of one prompt's answers; `answers`: of one rollout; `kept`: share of prompts that a filter keeps."""
+    found; `packing`: whether micro-batches are packed, not padded; `micro_batch`: sequences of one, packed ones as long as the longest; `micro_tokens`: tokens that a packed one holds, in its place; `alike`: correlation of the lengths of one prompt's answers; `answers`: of one rollout; `kept`: share of prompts that a filter keeps; `failures`: of the run of `steps`."""
 
     model: Name
     hw: str
@@ -89,6 +90,7 @@ class Asked:
     acceptance: float
     kept: float
     steps: int | None
+    failures: Failures
 
     @property
     def colocated(self) -> bool:
@@ -160,7 +162,7 @@ def asked(
         osl=answer if most is None else answer.cap(most),
         uncapped=answer,
         max_osl=most,
-        said={"isl": str(isl), "osl": str(osl), **{name: value for name, value in given.items() if value is not None}},
+        said=_said(isl, osl, given),
         algorithm=str(one.NAME),
         rollout_gpus=rollout_gpus,
         mode=mode,
@@ -178,6 +180,12 @@ def asked(
         kept=_kept(given["kept"], bool(one.FILTERS), str(one.NAME)),
         **_options(given),
     )
+
+
+def _said(isl: Any, osl: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as an answer repeats them."""
+    stated = {name: value for name, value in given.items() if value is not None and name != "failures"}
+    return {"isl": str(isl), "osl": str(osl), **stated, **given["failures"].stated()}
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,6 +210,7 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
         "offload": memory.level_named(given["offload"] or memory.AUTO),
         "sync": None if given["sync"] is None else weights.named(given["sync"]),
         "steps": count("steps", 10**9),
+        "failures": given["failures"],
         **_drafts(given["drafts"], given["acceptance"]),
     }
 
@@ -216,6 +225,8 @@ def _checked(one: ModuleType, given: Mapping[str, Any], mode: str, rollout_gpus:
             raise SpecError(f"--algorithm {one.NAME} generates no answers: leave out --{wrong[0].replace('_', '-')}")
     if rollout_gpus and given["offload"] is not None:
         raise SpecError(f"--offload {given['offload']}: it applies to --placement colocated only")
+    if given["steps"] is None:
+        given["failures"].need("--steps")
     kl = given["kl"]
     price_stated(given["price"])
     if given["reference_every"] is not None and not (bool(one.REFERENCE) if kl is None else kl):

@@ -24,6 +24,8 @@ from simcost.scenarios.rl.levers import table as lever_rows
 from simcost.scenarios.rl.passes import Trained
 from simcost.scenarios.rl.question import Asked
 from simcost.scenarios.rl.step import Step, asks_old, run
+from simcost.scenarios.train import failures
+from simcost.training.goodput import Goodput
 from simcost.units import show
 
 _HOUR = 3600.0
@@ -114,14 +116,19 @@ def metrics(found: Step) -> dict[str, Any]:
             "prefix_hit": number(made.hit),
         }
     if q.steps is not None:
-        values |= {
-            "steps": q.steps,
-            "gpu_hours": number(hours * q.steps),
-            "days": number(found.seconds * q.steps / 86400.0),
-        }
+        kept = goodput(found)
+        part = q.steps / float(kept.share)
+        values |= {"steps": q.steps, "gpu_hours": number(hours * part), "days": number(found.seconds * part / 86400.0)}
         if price is not None:
-            values["usd"] = number(hours * float(price.usd) * q.steps)
+            values["usd"] = number(hours * float(price.usd) * part)
+        values |= failures.metrics(kept, failures.checkpoint(both.trainer.job))
     return with_range(values, price)
+
+
+def goodput(found: Step) -> Goodput:
+    """Of a run of such steps: a failure of any GPU of both pools stops it, and the trainer writes a checkpoint between two steps. Raises SpecError."""
+    q = found.asked
+    return failures.kept(found.sides.trainer.job, q.failures, float(q.gpus), found.seconds)
 
 
 def phases_table(found: Step) -> list[Row]:
@@ -238,6 +245,8 @@ def _notes(found: Step) -> list[Note]:
                     Kind.ASSUMED,
                 )
             )
+    if q.steps is not None:
+        notes.append(failures.note(q.failures, goodput(found), both.trainer.job))
     imbalance = both.trainer.minibatch.imbalance
     if imbalance > 1.05:
         notes.append(

@@ -15,6 +15,7 @@ from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.scenarios.rl.question import Asked, asked
 from simcost.scenarios.rl.words import COLOCATED, DISAGGREGATED, OFF
+from simcost.scenarios.train.failures import Failures
 from simcost.serving.lengths_text import parse
 from simcost.validation.recipes.rows import Row
 from simcost.validation.recipes.rules import Rules
@@ -24,7 +25,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "algorithm": "grpo", "price": None, "stack": None, "epochs": 1, "rollout_batch": None, "reward": None,
     "reward_model": None, "reference_every": None, "routing_replay": False, "turns": 1, "tool_wait": None,
     "tool_tokens": None, "drafts": 0, "acceptance": None, "kept": None, "steps": None, "offload": None, "sync": None,
-    "seed": 1, "packing": True, "micro_batch": None, "micro_batch_tokens": None, "length_correlation": 0.0,
+    "seed": 1, "packing": True, "micro_batch": None, "micro_batch_tokens": None, "length_correlation": 0.0, "failures": Failures(),
 }  # fmt: skip
 _PLANS = {"rollout": ("gen", ("tp", "pp")), "train": ("train", ("tp", "cp", "ep", "pp"))}
 

@@ -31,7 +31,7 @@ QUESTIONS: dict[str, Any] = {
     ),
     "rl": lambda: simcost.rl(
         "deepseek-v2-lite", "h200", 16, prompts=16, samples=4, isl="8k", osl="lognormal:500:0.5", max_osl=2000, asynchrony="partial", rollout={"tp": 2}, kl=False, packing=False,
-        train="ep=4,recompute=full", routing_replay=True, reward="0.5s:64", steps=10, price="low", set={"engine": "vllm", "hw.memory.bandwidth": "x1.5"}, levers=False,
+        train="ep=4,recompute=full", routing_replay=True, reward="0.5s:64", steps=10, mtbf="5000h", price="low", set={"engine": "vllm", "hw.memory.bandwidth": "x1.5"}, levers=False,
     ),
     "think of a fleet": lambda: simcost.think(
         "llama-3.1-8b", "h100", "lognormal:512:0.5", "lognormal:2000:0.6", budget=[1024, "4k"], rate="2/s", gpus=2, parallel="best:2", drafts=2, acceptance=0.7, draft_model="llama-3.2-1b",
@@ -43,7 +43,7 @@ QUESTIONS: dict[str, Any] = {
         "llama-3.1-70b", "llama-3.1-8b", "h100", 512, "lognormal:1000:0.5", samples=100_000, gpus=16, teacher_hw="h200", teacher_plan="tp=4", engine="vllm", cross_tokenizer=True,
         set={"plan.tp": 2}, price=2.5,
     ),
-    "recipe": lambda: simcost.recipe("deepseek-r1-distill", gpus=64, set={"*.epochs": 1}, price=2.0, ranges=False),
+    "recipe": lambda: simcost.recipe("deepseek-r1-distill", gpus=64, set={"*.epochs": 1}, price=2.0, ranges=False, mtbf="5000h", checkpoint_interval=1800.0),
     "sensitivity": lambda: simcost.sensitivity("llama-3.1-8b", "h200", "prefill", "mfu", 0.1, "hw", isl=2000, batch=2, set={"plan.tp": 2}),
     "crossover": lambda: simcost.crossover("llama-3.1-8b", "h100", {"model.attention": "mla", "plan.tp": 2}, "vllm"),
     "loss": lambda: simcost.loss("llama-3.1-8b", "1T", range="published", set={"model.num_hidden_layers": 16}),

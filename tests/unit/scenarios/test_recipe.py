@@ -10,7 +10,7 @@ import pytest
 
 import simcost
 from simcost.errors import SpecError
-from simcost.scenarios.recipe import file
+from simcost.scenarios.recipe import change, file
 from simcost.scenarios.recipe.price import priced
 
 SMALL = """
@@ -140,7 +140,7 @@ def test_a_wrong_setting_names_its_stage(key, value, message, table):
 
     recipe = file.read(table, "small", "small.toml")
     with pytest.raises(SpecError) as said:
-        priced(changed(recipe, {}, {key: value}), {"train": simcost.train, "serve": simcost.serve})
+        priced(changed(recipe, {}, {key: value}, {}), {"train": simcost.train, "serve": simcost.serve})
     assert message in str(said.value)
 
 
@@ -148,12 +148,12 @@ def test_a_star_sets_a_key_of_all_stages_that_have_it_and_a_stage_its_own(table)
     from simcost.scenarios.recipe.change import changed
 
     recipe = file.read(table, "small", "small.toml")
-    found = changed(recipe, {}, {"first.global_batch": 128, "*.global_batch": 256, "*.gpus": 16})
+    found = changed(recipe, {}, {"first.global_batch": 128, "*.global_batch": 256, "*.gpus": 16}, {})
     asked = {stage.name: {key: value.value for key, value in stage.ask.items()} for stage in found.stages}
     assert [asked[name].get("global_batch") for name in ("first", "second", "answers")] == [128, 256, None]
     assert {each["gpus"] for each in asked.values()} == {16}
     with pytest.raises(SpecError, match=r"no stage of small\.toml has 'gpu'; did you mean 'gpus'"):
-        changed(recipe, {}, {"*.gpu": 16})
+        changed(recipe, {}, {"*.gpu": 16}, {})
 
 
 def test_on_another_device_nothing_is_judged(tmp_path):
@@ -198,3 +198,24 @@ def test_the_command_line_sets_values_of_stages_and_draws(tmp_path, capsys):
     assert {event["name"] for event in events} == set(rows)
     assert run(["recipe", "deepseek-r1-distill", "--set", "student-2b.epochs=3"]) == 2
     assert "student-2b" in capsys.readouterr().err
+
+
+def test_failures_are_those_of_stages_that_train(table):
+    """Two stages train, one serves; a stage's own number stands before that of all; a recipe that only serves has none."""
+
+    def hours(**more):
+        recipe = change.changed(file.read(table, "small", "small.toml"), {}, more.pop("set", {}), more)
+        found = priced(recipe, {"train": simcost.train, "serve": simcost.serve}, ranges=False)
+        return {one.stage.name: one.cost.gpu_hours for one in found}
+
+    plain, young, mixed = hours(), hours(mtbf="100h"), hours(mtbf="100h", set={"second.mtbf": "50h"})
+    alone = simcost.train("llama-3.2-1b", "h100", gpus=8, global_batch=64, tokens=1e9, levers=False, mtbf="100h")
+    assert young["first"] == pytest.approx(alone.metrics["run_gpu_hours"], rel=1e-12)
+    assert young["second"] > plain["second"]
+    assert mixed["second"] > young["second"]
+    assert mixed["first"] == young["first"]
+    assert plain["answers"] == young["answers"] == mixed["answers"]
+    serving = copy.deepcopy(table)
+    serving["stages"] = {"answers": serving["stages"]["answers"]}
+    with pytest.raises(SpecError, match=r"--mtbf applies to stages that train: small\.toml has none"):
+        change.changed(file.read(serving, "small", "small.toml"), {}, {}, {"mtbf": "100h"})

@@ -157,9 +157,38 @@ def test_memory_that_is_short_within_its_interval_is_a_note() -> None:
 
 def test_a_run_is_its_steps(colocated) -> None:
     m = ask(steps=100, price=2.0).metrics
-    assert m["gpu_hours"] == pytest.approx(100 * colocated.metrics["gpu_hours_per_step"])
+    assert m["gpu_hours"] * m["goodput"] == pytest.approx(100 * colocated.metrics["gpu_hours_per_step"])
     assert m["usd"] == pytest.approx(2.0 * m["gpu_hours"])
-    assert m["days"] == pytest.approx(100 * m["step_s"] / 86400)
+    assert m["days"] == pytest.approx(m["gpu_hours"] / 16 / 24)
+    assert "goodput" not in colocated.metrics
+
+
+def test_failures_of_a_run_are_those_of_training() -> None:
+    """The same checkpoint and the same goodput as a run of `train` by the same plan; pools fail as often as all their GPUs."""
+    failing = {"mtbf": "500h", "restart": "20min", "checkpoint_rate": "1 GB/s", "checkpoint_interval": "1h"}
+    of_rl = ask(steps=100, **failing)
+    one = api.train(
+        "llama-3.1-8b",
+        "h100",
+        16,
+        global_batch=64,
+        set={"plan.recompute": "full"},
+        tokens="1T",
+        levers=False,
+        **failing,
+    )
+    names = ("goodput", "mtbf_s", "checkpoint_interval_s", "checkpoint_write_s", "checkpoint_bytes", "restart_s")
+    assert [of_rl.metrics[name] for name in names] == [one.metrics[name] for name in names]
+    assert 0.5 < of_rl.metrics["goodput"] < 0.95
+    assert any("goodput" in note and "all its numbers were given" in note for note in of_rl.warnings)
+    assert api.ask("rl", of_rl.inputs).metrics == of_rl.metrics
+    pools = ask(steps=100, placement="disaggregated:8", train="tp=2,recompute=full", **failing)
+    assert pools.metrics["mtbf_s"] == of_rl.metrics["mtbf_s"] == 500 * 3600 / 16
+
+
+def test_a_checkpoint_waits_for_the_end_of_a_step() -> None:
+    often = ask(steps=100, mtbf="1h", checkpoint_rate="1 TB/s").metrics  # Daly's would be within a step
+    assert often["checkpoint_interval_s"] == often["step_s"]
 
 
 def test_levers_and_splits_are_steps_of_their_own() -> None:
@@ -212,6 +241,8 @@ def test_a_timeline_holds_every_phase(tmp_path) -> None:
         ({"rollout": "tp"}, "write sizes"),
         ({"osl": "lognormal:1000"}, "lognormal:MEAN:SIGMA"),
         ({"reference_every": 400, "kl": False}, "needs a reference model"),
+        ({"mtbf": "500h"}, "--mtbf applies to a training run: state its length by --steps"),
+        ({"steps": 10, "checkpoint_interval": "1s"}, "checkpoints are written between steps"),
         ({"micro_batch_tokens": "4k"}, "the longest sequence has 4,352 tokens"),
         ({"micro_batch_tokens": "8k", "micro_batch": 2}, "state one of them"),
         ({"micro_batch_tokens": "8k", "packing": False}, "needs a trainer that packs"),

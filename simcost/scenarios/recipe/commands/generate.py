@@ -14,6 +14,7 @@ from simcost.scenarios.recipe.cost import StageCost
 from simcost.scenarios.recipe.lengths import lengths
 
 ASKS = "serve"
+RUNS = False
 AMOUNTS: dict[str, float | None] = {"answers": None, "attempts": 1.0}
 
 

@@ -1,4 +1,4 @@
-"""A stage of reinforcement learning, of so many steps."""
+"""A stage of reinforcement learning, of so many steps, as the run that `rl` prices."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from simcost.scenarios.recipe.cost import StageCost
 from simcost.scenarios.recipe.lengths import lengths
 
 ASKS = "rl"
+RUNS = True
 AMOUNTS: dict[str, float | None] = {"steps": None}
 
 
@@ -27,8 +28,9 @@ def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cost(result: Result, values: Mapping[str, Any]) -> StageCost:
-    """All steps alike."""
-    m, steps = result.metrics, amount(values)
-    seconds, low_s, high_s = (steps * float(m[f"step{end}_s"]) for end in ("", "_low", "_high"))
+    """The run of equal steps, with checkpoints, failures and restarts."""
+    m = result.metrics
+    share = float(m["steps"]) / float(m["goodput"])
+    seconds, low_s, high_s = (share * float(m[f"step{end}_s"]) for end in ("", "_low", "_high"))
     said = f"a step {float(m['step_s']):,.3g} s, rollout {float(m['rollout_s']) / float(m['step_s']):.0%} of it"
     return StageCost(float(m["gpus"]), seconds, low_s, high_s, bool(m["fits"]), said)

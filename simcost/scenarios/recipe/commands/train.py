@@ -13,6 +13,7 @@ from simcost.result import Result
 from simcost.scenarios.recipe.cost import StageCost
 
 ASKS = "train"
+RUNS = True
 AMOUNTS: dict[str, float | None] = {"tokens": None, "samples": None, "mean_tokens": None, "epochs": 1.0}
 
 
