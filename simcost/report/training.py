@@ -12,6 +12,14 @@ TABLE, LEVERS = "pipeline ranks", "levers"
 # What the line above the numbers or a table says.
 _SAID = ("gpus", "global_batch", "fits", "memory_allocated_bytes", "tokens_per_step", "training_flops_per_token")
 _OF_RUN = ("run_", "goodput", "mtbf_s", "checkpoint_", "restart_s")
+_OF_STEPS = (
+    "steps",
+    "gpu_hours",
+    "days",
+    "usd",
+    "usd_price_low",
+    "usd_price_high",
+)  # of a run of rl, whose steps have figures of their own
 _DIFFERS = ("rank", "bubble_fraction")  # of ranks that hold, take and keep the same
 
 
@@ -21,9 +29,12 @@ def said(metrics: Row) -> set[str]:
     return {*_SAID, *(("hfu",) if same else ())}
 
 
-def run(metrics: Row) -> Row:
-    """Metrics of the run; {} where none was asked for."""
-    return {name: value for name, value in metrics.items() if name.startswith(_OF_RUN)}
+def run(command: str, metrics: Row) -> Row:
+    """Metrics of the run of a command; {} for one that has none, and where none was asked for."""
+    if command not in ("train", "rl"):
+        return {}
+    named = _OF_STEPS if command == "rl" else ()
+    return {name: value for name, value in metrics.items() if name.startswith(_OF_RUN) or name in named}
 
 
 def ranks(rows: Sequence[Row]) -> list[Row]:

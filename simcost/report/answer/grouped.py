@@ -16,7 +16,7 @@ RUN = "the run"
 def of(result: Result, details: bool) -> list[tuple[str, Row]]:
     """(heading, its metrics); without `details` not what the page says elsewhere."""
     shown = {name: value for name, value in result.metrics.items() if details or name not in _said(result)}
-    of_run = training.run(shown) if result.command == "train" else {}
+    of_run = training.run(result.command, shown)
     rest = {name: value for name, value in shown.items() if name not in of_run}
     solved = {name: rest.pop(name) for name in ("solved", *_SOLVED) if name in rest}
     found = [("", solved)] if solved else []
