@@ -17,7 +17,17 @@ LINE = (
 def test_it_prints_phases_and_memory(capsys) -> None:
     assert run([*LINE.split(), "--reward", "0.1s:8", "--steps", "100", "--micro-batch", "2"]) == 0
     out = capsys.readouterr().out
-    for word in ("a step takes", "phases", "old log-probs", "weight sync", "memory by phase", "KV pool", "the run", "goodput", "2 times the longest"):
+    for word in (
+        "a step takes",
+        "phases",
+        "old log-probs",
+        "weight sync",
+        "memory by phase",
+        "KV pool",
+        "the run",
+        "goodput",
+        "2 times the longest",
+    ):
         assert word in out, word
 
 

@@ -30,8 +30,8 @@ QUESTIONS: dict[str, Any] = {
         "llama-3.1-8b", "h200", gpus=8, global_batch=64, tokens="1T", mtbf="5000h", restart="20min", checkpoint_interval="1h", set={"plan.tp": 2}, levers=False,
     ),
     "rl": lambda: simcost.rl(
-        "deepseek-v2-lite", "h200", 16, prompts=16, samples=4, isl="8k", osl="lognormal:500:0.5", max_osl=2000, asynchrony="partial", rollout={"tp": 2}, kl=False, packing=False,
-        train="ep=4,recompute=full", routing_replay=True, reward="0.5s:64", steps=10, mtbf="5000h", price="low", set={"engine": "vllm", "hw.memory.bandwidth": "x1.5"}, levers=False,
+        "llama-3.1-8b", "h200", 8, prompts=8, samples=2, isl="1k", osl="lognormal:200:0.5", max_osl=500, asynchrony="partial", rollout={"tp": 1}, kl=False, packing=False,
+        train="tp=2,recompute=full", reward="0.5s:64", steps=10, mtbf="5000h", price="low", set={"engine": "vllm", "hw.memory.bandwidth": "x1.5"}, levers=False,
     ),
     "think of a fleet": lambda: simcost.think(
         "llama-3.1-8b", "h100", "lognormal:512:0.5", "lognormal:2000:0.6", budget=[1024, "4k"], rate="2/s", gpus=2, parallel="best:2", drafts=2, acceptance=0.7, draft_model="llama-3.2-1b",
@@ -40,12 +40,12 @@ QUESTIONS: dict[str, Any] = {
     "think of pools": lambda: simcost.think("llama-3.1-8b", "h100", 512, 1000, concurrency=16, prefill_pool="1:tp=1", decode_pool="2:tp=1", prefix_hit=0.25),
     "think of a list": lambda: simcost.think("gpt-oss-20b", isl=100, levels=["low", "medium"], benchmark="AIME 2025", usd_per_million=(0.1, 0.5, 0.02)),
     "distill": lambda: simcost.distill(
-        "llama-3.1-70b", "llama-3.1-8b", "h100", 512, "lognormal:1000:0.5", samples=100_000, gpus=16, teacher_hw="h200", teacher_plan="tp=4", engine="vllm", cross_tokenizer=True,
+        "llama-3.1-8b", "llama-3.2-1b", "h200", 512, "lognormal:1000:0.5", samples=100_000, gpus=8, teacher_hw="h100", teacher_plan="tp=2", engine="vllm", cross_tokenizer=True,
         set={"plan.tp": 2}, price=2.5,
     ),
     "recipe": lambda: simcost.recipe("deepseek-r1-distill", gpus=64, set={"*.epochs": 1}, price=2.0, ranges=False, mtbf="5000h", checkpoint_interval=1800.0),
     "sensitivity": lambda: simcost.sensitivity("llama-3.1-8b", "h200", "prefill", "mfu", 0.1, "hw", isl=2000, batch=2, set={"plan.tp": 2}),
-    "crossover": lambda: simcost.crossover("llama-3.1-8b", "h100", {"model.attention": "mla", "plan.tp": 2}, "vllm"),
+    "crossover": lambda: simcost.crossover("llama-3.1-8b", "h200", {"model.attention": "gqa:4", "plan.tp": 2}, "vllm"),
     "loss": lambda: simcost.loss("llama-3.1-8b", "1T", range="published", set={"model.num_hidden_layers": 16}),
     "show model": lambda: simcost.show_model("qwen3-8b", {"model.ffn": "moe:8/2/0/4096"}, isl=8192),
     "show hardware": lambda: simcost.show_hardware("h200", {"hw.memory.bandwidth": "x1.5"}),
