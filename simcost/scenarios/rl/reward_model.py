@@ -20,7 +20,7 @@ def scored(q: Asked, lengths: Ints, longest: int) -> Cost:
     """All answers, dealt over copies of the smallest plan that fits; its weights come and go with the engine's. Raises
     Infeasible where none fits."""
     assert q.reward_model is not None
-    judge = replace(q, model=q.reward_model, drafts=0)
+    judge = replace(q, model=q.reward_model, drafts=0, replay=False)  # drafts and masks are the policy's
     _, one = plans.smallest_engine(judge, q.engine_gpus, longest, "reward model")
     seen = float(np.sum(lengths.astype(np.float64) ** 2)) / float(np.sum(lengths))  # the length that a token sees
     passes = float(np.sum(lengths)) / seen / one.replicas

@@ -207,12 +207,20 @@ def test_asked_again_it_answers_the_same(colocated) -> None:
 
 
 def test_routing_replay_stores_and_sends() -> None:
-    one = ask("qwen3-30b-a3b", 32, train="ep=8,recompute=full", rollout="tp=2", routing_replay=True)
+    one = ask(
+        "qwen3-30b-a3b",
+        32,
+        train="ep=8,recompute=full",
+        rollout="tp=2",
+        routing_replay=True,
+        reward_model="llama-3.2-1b",
+    )
     (row,) = one.tables["routing replay"]
     assert row["mask_bytes_per_token"] == 384
     assert row["mask_step_bytes"] == pytest.approx(384 * (one.metrics["tokens_per_step"] - 32 * 8))
     assert 0 < one.metrics["replay_s"] == pytest.approx(row["mask_sent_s"])
     assert row["choice_share"] < 0.05
+    assert one.metrics["reward_s"] > 0  # of a dense model, which has no masks
     with pytest.raises(SpecError, match="has experts"):
         ask(routing_replay=True)
 
