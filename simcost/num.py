@@ -111,6 +111,21 @@ def exp(a: Num) -> Num:
     return plain(np.exp(a))
 
 
+def absolute(a: Num) -> Num:
+    """The distance from zero, elementwise."""
+    return np.abs(a) if isinstance(a, np.ndarray) else abs(a)
+
+
+def log(a: Num) -> Num:
+    """Natural logarithm, elementwise."""
+    return plain(np.log(a))
+
+
+def power(a: Num, exponent: Num) -> Num:
+    """a to a power, elementwise; unlike `a**exponent`, with the same last bit for one number and for many."""
+    return plain(np.power(a, exponent))
+
+
 def log1p(a: Num) -> Num:
     """log(1 + a), exact for small a, elementwise."""
     return plain(np.log1p(a))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from simcost.frozen import frozen
-from simcost.num import Array, Index, Keys, Num, plain
+from simcost.num import Index, Keys, Num, plain
 
 _MANY = 512  # points from which looking for equal ones pays
 _WORTH = 0.85  # share of the points up to which asking for each kind once pays: a curve takes ten times as long for a point as the search
@@ -26,16 +26,21 @@ class Distinct:
     one: tuple[Index, ...] | None = None
     which: Index | None = None
 
-    def each(self, value: Num) -> Array:
-        """The values [kinds] of a number that broadcasts to the grid, one for each kind of points."""
+    def each(self, value: Num) -> Num:
+        """The values [kinds] of a number that broadcasts to the grid, one for each kind of points; of a grid without dimensions the number."""
+        if not self.shape:
+            return plain(value)
         spread = np.asarray(value, np.float64)
         if spread.shape != self.shape:
             spread = np.broadcast_to(spread, self.shape)
         return spread.ravel() if self.one is None else np.asarray(spread[self.one])
 
-    def back(self, values: Array) -> Num:
+    def back(self, values: Num) -> Num:
         """Values [kinds] on every point of the grid."""
-        return plain((values if self.which is None else values[self.which]).reshape(self.shape))
+        if not self.shape:
+            return plain(values)
+        kinds = np.asarray(values)
+        return (kinds if self.which is None else kinds[self.which]).reshape(self.shape)
 
 
 def distinct(columns: Sequence[Num], many: int = _MANY) -> Distinct:

@@ -113,7 +113,7 @@ class Edges:
 
 @frozen
 class At:
-    """Points of a grid: features [n, d], sites [n, s] (the running one last); `lengths`: over which distance in each feature
+    """Points of a grid: features [n, d], sites [n, s] (the running one last), without n those of one point; `lengths`: over which distance in each feature
     the family's residual changes, where other devices have shown it; `exact`: a site and its running number make the kernel; `edges`: those
     below the points; `across`: its ACROSS."""
 
@@ -144,20 +144,20 @@ def _points(family: Family, op: Op, features: tuple[Num, ...], site: tuple[Num, 
     stacked = _rows(features, grid)
     return At(
         stacked, _rows(site, grid), family.LENGTHS, getattr(family, "EXACT", True),
-        _edges(family, op, stacked, grid), getattr(family, "ACROSS", None),
+        _edges(family, op, np.atleast_2d(stacked), grid), getattr(family, "ACROSS", None),
     )  # fmt: skip
 
 
 def _rows(columns: Sequence[Num], grid: Distinct) -> Array:
-    """Columns as one row [n, columns] for each kind of points."""
-    return np.stack([grid.each(value) for value in columns], axis=1) if grid.shape else np.array([columns], np.float64)
+    """Columns as one row [n, columns] for each kind of points; [columns] of one point."""
+    return np.stack([grid.each(value) for value in columns], axis=1) if grid.shape else np.array(columns, np.float64)
 
 
 def _edges(family: Any, op: Op, features: Array, grid: Distinct) -> Edges | None:
     """The edges below points, each once where there are many points; None where every point ends a bucket."""
     if not hasattr(family, "edge"):
         return None
-    last, share = family.edge(grid.each(family.padded(op)))
+    last, share = family.edge(np.atleast_1d(grid.each(family.padded(op))))
     if not share.any():
         return None
     which = None

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from simcost.frozen import frozen
-from simcost.num import Array, Bools, Num
+from simcost.num import Array, Bools, Num, maximum, power
 
 NAMES = ("t0_s", "compute_efficiency", "memory_efficiency", "serial_efficiency", "half_bytes", "sharpness")
 MOST = 1.08  # boost clocks above the datasheet's: 1980 against 1830 MHz on Hopper
@@ -45,7 +45,7 @@ class Terms:
         """All terms, sizes last."""
         return (self.compute_s, self.memory_s, self.serial_s, self.bytes, *self.sizes)
 
-    def each(self, act: Callable[[Num], Array]) -> Terms:
+    def each(self, act: Callable[[Num], Num]) -> Terms:
         """The terms with `act` applied to each."""
         return Terms(
             act(self.compute_s), act(self.memory_s), act(self.serial_s), act(self.bytes), tuple(map(act, self.sizes))
@@ -81,15 +81,15 @@ class Form:
         compute = x.compute_s / self.compute_efficiency
         for size, half in zip(x.sizes, self.sizes, strict=True):
             compute = compute * (1.0 + half / size)
-        per_byte = x.memory_s / np.maximum(x.bytes, 1.0)
+        per_byte = x.memory_s / maximum(x.bytes, 1.0)
         memory = (x.memory_s + per_byte * self.half_bytes) / self.memory_efficiency
         return self.t0_s, compute, memory
 
     def joined(self, x: Terms, start: Num, compute: Num, memory: Num) -> Num:
         """Time of the given parts: start + serial + (compute^p + memory^p)^(1/p), with the sharpness p. [s]"""
         p = self.sharpness
-        high = np.maximum(np.maximum(compute, memory), 1e-30)
-        both = high * ((compute / high) ** p + (memory / high) ** p) ** (1.0 / p)
+        high = maximum(maximum(compute, memory), 1e-30)
+        both = high * power(power(compute / high, p) + power(memory / high, p), 1.0 / p)
         return start + x.serial_s / self.serial_efficiency + both
 
     def seconds(self, x: Terms) -> Num:

@@ -60,8 +60,8 @@ def scored(
     terms, points = row_terms(family, rows, labels, device)
     terms = terms.scaled(*reached)
     found = curve.predict(terms, points)
-    factor = np.exp(Z90 * found.sigma)
-    return Score(found.seconds, found.seconds / factor, found.seconds * factor, rows.seconds)
+    seconds, factor = np.asarray(found.seconds, np.float64), np.exp(Z90 * np.asarray(found.sigma, np.float64))
+    return Score(seconds, seconds / factor, seconds * factor, rows.seconds)
 
 
 def joined(scores: list[Score]) -> Score:

@@ -26,7 +26,7 @@ from simcost.cost.transfer import carried, without_rest
 from simcost.hardware import runs
 from simcost.hardware.engines import ANY
 from simcost.hardware.profile import Device
-from simcost.num import Array, Mask, Num, maximum, minimum, plain, sqrt, where
+from simcost.num import Mask, Num, maximum, minimum, plain, sqrt, where
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.ops.fused import Fused, FusedGrad
@@ -214,10 +214,10 @@ class Calibrated(OnLinks):
             return None
         (name, claim), *_ = found
         p, _, _, _ = self._said(op, name, claim)
-        stand_in = float(np.sqrt(claim.extra**2 + self._away(op) ** 2 + p.lent[0] * claim.sibling**2))
-        return {"scatter": float(p.sigma[0]), "engines": float(p.between[0]), "stand_in": stand_in}
+        stand_in = float(np.sqrt(claim.extra**2 + self._away(op) ** 2 + p.lent * claim.sibling**2))
+        return {"scatter": float(p.sigma), "engines": float(p.between), "stand_in": stand_in}
 
-    def _said(self, op: Op, name: str, found: Found) -> tuple[Heard, Array, Terms, Distinct]:
+    def _said(self, op: Op, name: str, found: Found) -> tuple[Heard, Num, Terms, Distinct]:
         """(what the curves say of each kind of points at the rates of their own device, its seconds on this device, terms on this device,
         the grid)."""
         family = families()[name]
@@ -238,8 +238,7 @@ class Calibrated(OnLinks):
             said = without_rest(said, heard(found, at["whole"], points))
         seconds = said.seconds
         if "mine" in at:
-            of = at if grid.shape else terms  # a power of one float and of an array differ in the last bit
-            seconds = seconds * carried(found, of["mine"], of["theirs"], name, seconds * said.start / seconds)
+            seconds = seconds * carried(found, at["mine"], at["theirs"], name, seconds * said.start / seconds)
         return said, seconds, mine, grid
 
     def _priced(self, op: Op, name: str, found: Found, light: Num) -> Cost:
@@ -258,10 +257,10 @@ class Calibrated(OnLinks):
         fitted: Num = 0.0
         if found.basis is Basis.FITTED:
             own = 1.0 * (away <= 0.0) * (1.0 - grid.back(p.lent))
-            measured = seconds * (grid.back(np.asarray(p.measured, np.float64)) * slower) * own
+            measured = seconds * (grid.back(1.0 * p.measured) * slower) * own
             fitted = (seconds - measured) * own
         transferred = seconds - measured - fitted
-        variance = grid.back(np.square(p.sigma) + np.square(p.between) + np.asarray(p.lent * found.sibling**2))
+        variance = grid.back(p.sigma * p.sigma + p.between * p.between + p.lent * found.sibling**2)
         return Cost(
             working * computing, working * (1.0 - computing), 0.0, overhead, light, measured, fitted, transferred, 0.0,
             self._spread(name, found, seconds, sqrt(variance + found.extra**2 + away * away)),

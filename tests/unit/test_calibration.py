@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -181,9 +182,12 @@ def test_one_point_and_many_give_the_same_bits(count: int, at: int) -> None:
     terms, points = store.row_terms(GEMM, rows, BF16, H200)
     one = rows.take(np.array([at]))
     terms_one, points_one = store.row_terms(GEMM, one, BF16, H200)
+    alone = replace(points_one, features=points_one.features[0], sites=points_one.sites[0])
     many, single = curve.predict(terms, points), curve.predict(terms_one, points_one)
-    assert many.seconds[at] == single.seconds[0]
-    assert many.sigma[at] == single.sigma[0]
+    number = curve.predict(terms_one.each(lambda value: float(value[0])), alone)
+    assert many.seconds[at] == single.seconds[0] == number.seconds
+    assert many.sigma[at] == single.sigma[0] == number.sigma
+    assert type(number.seconds) is type(number.sigma) is float
 
 
 _KEPT: list[curves.Curve] = []

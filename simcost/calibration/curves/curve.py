@@ -24,7 +24,7 @@ from simcost.calibration.form import Form, Terms
 from simcost.calibration.ladders import Ladder
 from simcost.calibration.split import largest
 from simcost.frozen import frozen
-from simcost.num import Z90, Array, Bools, Ints, Num
+from simcost.num import Z90, Array, Ints, Mask, Num, exp, log, maximum, minimum, where
 
 COVERAGE = 0.9
 _LEAST_ERROR = 0.01  # no clock reads better than this over a run
@@ -39,12 +39,12 @@ class Prediction:
     """seconds [n]; start_s, compute_s, memory_s: the form's parts before they are joined; sigma [n] of log seconds;
     measured [n]: on a row."""
 
-    seconds: Array
+    seconds: Num
     start_s: Num
     compute_s: Num
     memory_s: Num
-    sigma: Array
-    measured: Bools
+    sigma: Num
+    measured: Mask
 
 
 @frozen
@@ -79,33 +79,33 @@ class Curve:
             return float(r.fixed[feature])
         return float(r.centres[:, feature].max() * r.lengths[feature])
 
-    def table_of(self, part: Array) -> Ints:
+    def table_of(self, part: Num) -> Ints:
         """Which table the rows of each part are of; the first for parts that none holds. [n] -> [n]"""
         if not len(self.parts):
-            return np.zeros(len(part), np.int64)
+            return np.zeros(np.shape(part), np.int64)
         place = np.minimum(np.searchsorted(self.parts, part), len(self.parts) - 1)
         return np.where(self.parts[place] == part, self.table[place], 0.0).astype(np.int64)
 
     def predict(self, terms: Terms, at: At) -> Prediction:
-        """Seconds and their sigma at points `at`; terms: arrays [n]."""
+        """Seconds and their sigma at points `at`; terms: arrays [n], numbers of one point."""
         start, compute, memory = self.form.parts(terms)
-        base = np.asarray(self.form.joined(terms, start, compute, memory))
+        base = self.form.joined(terms, start, compute, memory)
         mean, local, far = risen_over(self.residual, at)
         correction, around, known, beyond, measured = self.sites.evaluate(at.sites, at.across)
         shift = mean + correction
-        outside = np.maximum(_size(terms) - self.largest, 0.0)
-        away = np.where(known & (outside > 0.0), np.maximum(beyond, far), far)
-        error = _faded(far, self.scale * local, self.wide) + _WIDEN * self.wide * np.minimum(away, 4.0)
-        error = np.where(known, _faded(beyond, self.site * around, error), error)
-        error = np.maximum(error, _LEAST_ERROR)
-        error = np.where(outside > 0.0, np.maximum(error, self.outer) * (1.0 + 0.2 * np.minimum(outside, 5.0)), error)
-        return Prediction(base * np.exp(shift), start, compute, memory, error / Z90, measured & at.exact)
+        outside = maximum(_size(terms) - self.largest, 0.0)
+        away = where(known & (outside > 0.0), maximum(beyond, far), far)
+        error = _faded(far, self.scale * local, self.wide) + _WIDEN * self.wide * minimum(away, 4.0)
+        error = where(known, _faded(beyond, self.site * around, error), error)
+        error = maximum(error, _LEAST_ERROR)
+        error = where(outside > 0.0, maximum(error, self.outer) * (1.0 + 0.2 * minimum(outside, 5.0)), error)
+        return Prediction(base * exp(shift), start, compute, memory, error / Z90, measured & at.exact)
 
 
-def _faded(distance: Array, here: Array, elsewhere: Num) -> Array:
+def _faded(distance: Num, here: Num, elsewhere: Num) -> Num:
     """An error that passes into another, larger one with distance."""
-    held = np.exp(-distance)
-    return np.asarray(held * here + (1.0 - held) * np.maximum(elsewhere, here))
+    held = exp(-distance)
+    return held * here + (1.0 - held) * maximum(elsewhere, here)
 
 
 def fit(terms: Terms, at: At, seconds: Array, ladders: Sequence[Ladder] = ()) -> Curve:
@@ -126,7 +126,7 @@ def fit(terms: Terms, at: At, seconds: Array, ladders: Sequence[Ladder] = ()) ->
     at_site = np.isfinite(site_errors)
     scale = _conformal(np.abs(_strange(at, rest, lengths, ratio, errors)) / np.maximum(local, 1e-6))
     site = _conformal(np.abs(site_errors[at_site]) / expected[at_site]) if at_site.any() else 0.0
-    size = _size(terms)
+    size = np.asarray(_size(terms))
     wide = _conformal(np.abs(rest))
     outer = _outer(terms, at, seconds, size, lengths, ratio, wide) if len(seconds) >= _FEW else wide
     return Curve(form, surface, table, wide, scale, site, outer, float(size.max()), len(seconds))
@@ -148,9 +148,9 @@ def _strange(at: At, rest: Array, lengths: Array, ratio: float, errors: Array) -
     return found
 
 
-def _size(terms: Terms) -> Array:
+def _size(terms: Terms) -> Num:
     """log of the seconds that the datasheet alone would ask: how large a kernel is."""
-    return np.asarray(np.log(np.maximum(terms.compute_s + terms.memory_s + terms.serial_s, 1e-15)), np.float64)
+    return log(maximum(terms.compute_s + terms.memory_s + terms.serial_s, 1e-15))
 
 
 def _outer(terms: Terms, at: At, seconds: Array, size: Array, lengths: Array, ratio: float, wide: float) -> float:

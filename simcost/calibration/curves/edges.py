@@ -12,16 +12,21 @@ import numpy as np
 
 from simcost.calibration.curves.residual import Residual
 from simcost.calibration.family import At
-from simcost.num import Array
+from simcost.num import Num
 
 
-def risen_over(surface: Residual, at: At) -> tuple[Array, Array, Array]:
-    """`surface.evaluate` at points, its mean without falls at the edges below them: (mean, local error, distance), each [n]."""
-    edges = at.edges
+def risen_over(surface: Residual, at: At) -> tuple[Num, Num, Num]:
+    """`surface.evaluate` at points, its mean without falls at the edges below them: (mean, local error, distance), each [n], or one
+    number each of one point."""
+    edges, points = at.edges, np.atleast_2d(at.features)
     if edges is None:
-        return surface.evaluate(at.features)
-    n, e = len(at.features), len(edges.before)
-    together = surface.evaluate(np.concatenate([at.features, edges.before, edges.after]))
-    (mean, local, far), steps = (values[:n] for values in together), together[0][n:]
-    fall = np.maximum(steps[:e] - steps[e:], 0.0)
-    return mean + (fall if edges.which is None else fall[edges.which]) * edges.share, local, far
+        mean, local, far = surface.evaluate(points)
+    else:
+        n, e = len(points), len(edges.before)
+        together = surface.evaluate(np.concatenate([points, edges.before, edges.after]))
+        (mean, local, far), steps = (values[:n] for values in together), together[0][n:]
+        fall = np.maximum(steps[:e] - steps[e:], 0.0)
+        mean = mean + (fall if edges.which is None else fall[edges.which]) * edges.share
+    if at.features.ndim > 1:
+        return mean, local, far
+    return float(mean[0]), float(local[0]), float(far[0])

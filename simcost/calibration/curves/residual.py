@@ -83,18 +83,30 @@ class Residual:
     @cached_property
     def _singles(self) -> tuple[Singles, Singles, Singles]:
         """(centres [used d, c, 1], weights of the mean [c, 1], of the local error [c, 1]) in single precision."""
-        centres = self.centres[:, self._box[0]].T.astype(np.float32)[:, :, None]
+        centres = self.centres[:, self._box[0]].T.astype(np.float32, "C")[:, :, None]
         return centres, self.mean.astype(np.float32)[:, None], self.error.astype(np.float32)[:, None]
 
     def _near(self, box: Array) -> tuple[Array, Array, Array]:
-        """The same of points inside the box [n, used d], not yet faded.
+        """The same of points inside the box [n, used d], not yet faded."""
+        scaled = np.ascontiguousarray(box.T, np.float32)
+        return self._near_few(scaled) if len(box) <= _NARROW else self._near_many(scaled)
 
-        Centres stand in rows and points in columns, so that passes are long; a dimension in which all points are equal costs one
-        pass."""
-        n, scaled = len(box), np.ascontiguousarray(box.T, np.float32)
+    def _near_few(self, scaled: Singles) -> tuple[Array, Array, Array]:
+        """Of few points [used d, n], at once: the centres of a point lie side by side in memory."""
+        centres, weights, local = self._singles
+        apart = centres.transpose(0, 2, 1) - scaled[:, :, None]
+        d = np.multiply(apart, apart, out=apart).sum(axis=0).T
+        far = np.maximum(np.sqrt(d.min(axis=0)) - self.reach, 0.0)
+        mean, error, far = np.array((*_weighted(d, np.empty_like(d), weights, local), far), np.float64)
+        return mean, error, far
+
+    def _near_many(self, scaled: Singles) -> tuple[Array, Array, Array]:
+        """Of many points [used d, n], block after block: centres stand in rows and points in columns, so that passes are long; a dimension in
+        which all points are equal costs one pass."""
+        n = scaled.shape[1]
         mean, error, far = np.empty(n), np.empty(n), np.empty(n)
         centres, weights, local = self._singles
-        constant = [n == 1 or (n > _NARROW and bool((values == values[:1]).all())) for values in scaled]
+        constant = [bool((values == values[:1]).all()) for values in scaled]
         block, spare = np.empty((2, len(weights) * min(n, _CHUNK)), np.float32)
         for start in range(0, n, _CHUNK):
             rows = slice(start, min(start + _CHUNK, n))
@@ -105,21 +117,27 @@ class Residual:
                 apart = values[:1] - column if same else np.subtract(values[rows], column, out=k)
                 np.add(d, np.multiply(apart, apart, out=apart), out=d)
             far[rows] = np.maximum(np.sqrt(d.min(axis=0)) - self.reach, 0.0)
-            np.sqrt(d, out=d)
-            # Matern 5/2: (1 + d + d²/3) exp(-d), with -d at hand.
-            np.multiply(d, -_ROOT, out=d)
-            np.multiply(d, -_THIRD, out=k)
-            np.add(k, _ONE, out=k)
-            np.multiply(k, d, out=k)
-            np.subtract(_ONE, k, out=k)
-            np.exp(d, out=d)
-            np.multiply(k, d, out=k)
-            mean[rows] = _column_sums(np.multiply(k, weights, out=d))
-            for _ in range(_SHARPER):
-                np.multiply(k, k, out=k)
-            weight = np.maximum(_column_sums(k), np.float32(1e-30))
-            error[rows] = _column_sums(np.multiply(k, local, out=d)) / weight
+            mean[rows], error[rows] = _weighted(d, k, weights, local)
         return mean, error, far
+
+
+def _weighted(d: Singles, k: Singles, weights: Singles, local: Singles) -> tuple[Singles, Singles]:
+    """(mean, local error) [n] of points whose squared distances to the centres are `d` [c, n]; `k`: room of the same shape. Both are
+    overwritten."""
+    np.sqrt(d, out=d)
+    # Matern 5/2: (1 + d + d²/3) exp(-d), with -d at hand.
+    np.multiply(d, -_ROOT, out=d)
+    np.multiply(d, -_THIRD, out=k)
+    np.add(k, _ONE, out=k)
+    np.multiply(k, d, out=k)
+    np.subtract(_ONE, k, out=k)
+    np.exp(d, out=d)
+    np.multiply(k, d, out=k)
+    mean = _column_sums(np.multiply(k, weights, out=d))
+    for _ in range(_SHARPER):
+        np.multiply(k, k, out=k)
+    weight = np.maximum(_column_sums(k), np.float32(1e-30))
+    return mean, np.asarray(_column_sums(np.multiply(k, local, out=d)) / weight, np.float32)
 
 
 def levelled(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from simcost.frozen import frozen
-from simcost.num import Array, Bools, Index
+from simcost.num import Array, Bools, Index, Mask, Num, absolute, every, maximum, minimum, plain, where
 
 LEAST = 4
 _GROSS = float(
@@ -44,30 +44,31 @@ class Sites:
     near: Array
     on: Array
 
-    def evaluate(self, sites: Array, across: int | None = None) -> tuple[Array, Array, Bools, Array, Bools]:
+    def evaluate(self, sites: Array, across: int | None = None) -> tuple[Num, Num, Mask, Num, Mask]:
         """sites [n, s] -> (correction [n], local error [n], at a known site [n], distance beyond its ends [n], on a measured
-        row [n])."""
-        n = len(sites)
+        row [n]); of one site [s] a number each."""
+        at = plain(sites[..., -1])
+        nothing = 0.0 * at
         if not len(self.keys):
-            return np.zeros(n), np.zeros(n), np.zeros(n, bool), np.zeros(n), np.zeros(n, bool)
-        group, step, at = *_place(sites, across), sites[:, -1]
-        home = np.minimum(np.searchsorted(self.groups, group - _SAME), len(self.groups) - 1)
-        alike = np.abs(self.groups[home] - group) < _SAME
+            return nothing, nothing, nothing > 0.0, nothing, nothing > 0.0
+        group, step = _place(sites, across)
+        home = np.minimum(self.groups.searchsorted(group - _SAME), len(self.groups) - 1)
+        alike = abs(self.groups[home] - group) < _SAME
         key = home * _APART + step
-        above = np.searchsorted(self.keys, key - _SAME)
+        above = self.keys.searchsorted(key - _SAME)
         index = np.minimum(above, len(self.keys) - 1)
-        known = alike & (np.abs(self.keys[index] - key) < _SAME)
-        inside = np.minimum(np.maximum(at, self.low[index]), self.high[index])
-        beyond = np.abs(at - inside)
-        where = index * _APART + inside
-        correction = np.where(known, np.interp(where, self.knots, self.left), 0.0)
-        if across is not None and not known.all():
-            correction = np.where(known, correction, self._between(key, at, above, home, alike))
-        knot = np.minimum(np.searchsorted(self.knots, where - _SAME), len(self.knots) - 1)
-        exact = known & (beyond == 0) & (np.abs(self.knots[knot] - where) < _SAME)
-        return correction, np.where(exact, self.on[knot], self.near[knot]), known, beyond, exact
+        known = alike & (abs(self.keys[index] - key) < _SAME)
+        inside = minimum(maximum(at, plain(self.low[index])), plain(self.high[index]))
+        beyond = absolute(at - inside)
+        along = index * _APART + inside
+        correction = where(known, plain(np.interp(along, self.knots, self.left)), 0.0)
+        if across is not None and not every(known):
+            correction = where(known, correction, self._between(key, at, above, home, alike))
+        knot = np.minimum(self.knots.searchsorted(along - _SAME), len(self.knots) - 1)
+        exact = known & (beyond == 0) & (abs(self.knots[knot] - along) < _SAME)
+        return correction, where(exact, plain(self.on[knot]), plain(self.near[knot])), known, beyond, exact
 
-    def _between(self, key: Array, at: Array, above: Index, home: Index, alike: Bools) -> Array:
+    def _between(self, key: Array, at: Num, above: Index, home: Index, alike: Bools) -> Num:
         """[n]: what the two layers on either side leave over, each the less the further off it is."""
         sides = np.clip(np.stack([above - 1, above]), 0, len(self.keys) - 1)
         apart = np.abs(self.keys[sides] - key)
@@ -78,23 +79,23 @@ class Sites:
         )
         reach = np.minimum(np.where(there.all(axis=0), apart.sum(axis=0), np.inf), _FADES)
         left = np.interp(sides * _APART + np.clip(at, self.low[sides], self.high[sides]), self.knots, self.left)
-        return np.asarray((np.where(there, np.maximum(1.0 - apart / reach, 0.0), 0.0) * left).sum(axis=0))
+        return plain((np.where(there, np.maximum(1.0 - apart / reach, 0.0), 0.0) * left).sum(axis=0))
 
 
 def _place(sites: Array, across: int | None) -> tuple[Array, Array]:
     """(one number a group of layers alike but for the number across [n], the log of that number [n])."""
     if across is None:
-        return site_key(sites), np.zeros(len(sites))
+        return site_key(sites), np.zeros(sites.shape[:-1])
     alike = sites.copy()
-    alike[:, across] = 0.0
-    return site_key(alike), np.log(sites[:, across])
+    alike[..., across] = 0.0
+    return site_key(alike), np.log(sites[..., across])
 
 
 def site_key(sites: Array) -> Array:
     """One number per layer: an irrational mixture of logs of what makes it."""
-    total = np.zeros(len(sites))
-    for j in range(sites.shape[1] - 1):
-        total = total + np.log1p(sites[:, j]) * _MIXTURE[j]
+    total = np.zeros(sites.shape[:-1])
+    for j in range(sites.shape[-1] - 1):
+        total = total + np.log1p(sites[..., j]) * _MIXTURE[j]
     return total
 
 

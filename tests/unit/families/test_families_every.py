@@ -70,7 +70,7 @@ def test_points_and_terms_are_numbers(name: str, labels: Labels, data: st.DataOb
     assert len(terms.sizes) == len(sizes(family))
     assert all(np.isfinite(float(value)) and float(value) >= 0.0 for value in terms.numbers)
     if family.LENGTHS is not None:
-        assert len(family.LENGTHS) == points.features.shape[1]
+        assert len(family.LENGTHS) == points.features.shape[-1]
 
 
 @EACH
