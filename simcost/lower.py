@@ -19,7 +19,7 @@ from simcost.model.images import checks as image_checks
 from simcost.model.images import seeing
 from simcost.model.quant import CONVERTED
 from simcost.model.spec import Layer, ModelSpec
-from simcost.num import is_scalar
+from simcost.num import is_scalar, some
 from simcost.passes import ring_exchange, two_batch
 from simcost.passes.contention import exchanges
 from simcost.plan import Check, Phase, Plan, own_checks
@@ -185,7 +185,7 @@ def padding(model: ModelSpec, plan: Plan, formats: Mapping[str, Dtype]) -> tuple
         for part in block.weights(plan):
             kind = formats[part.role]
             held = part.whole(kind)
-            if part.inner is None or held.inner is None or not np.any(np.asarray(held.inner != part.inner)):
+            if part.inner is None or held.inner is None or not some(held.inner != part.inner):
                 continue
             sizes = (
                 f"{part.inner:g} columns of an expert as {held.inner:g}"

@@ -154,6 +154,13 @@ def every(mask: Mask) -> bool:
     return bool(np.all(mask))
 
 
+def some(mask: Mask) -> bool:
+    """Whether a mask holds at any point."""
+    if isinstance(mask, (bool, np.bool_)):
+        return bool(mask)
+    return bool(np.any(mask))
+
+
 def occurring(values: Num) -> list[float]:
     """The distinct numbers, ascending. (numpy's `unique` loads its masked arrays, a tenth of numpy's own start.)"""
     return sorted(set(np.ravel(np.asarray(values, np.float64)).tolist()))

@@ -26,7 +26,7 @@ from simcost.cost.transfer import carried, without_rest
 from simcost.hardware import runs
 from simcost.hardware.engines import ANY
 from simcost.hardware.profile import Device
-from simcost.num import Mask, Num, maximum, minimum, plain, sqrt, where
+from simcost.num import Mask, Num, maximum, minimum, plain, some, sqrt, where
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.ops.fused import Fused, FusedGrad
@@ -63,6 +63,7 @@ class Calibrated(OnLinks):
         self._store = store(device)
         self._asked: list[Asked] | None = None  # by the op that is being priced
         self._heard: dict[Op, list[Asked]] = {}
+        self._claimed: dict[Op, list[tuple[str, Mask, Found | None]]] = {}
         self.known: dict[Op, Cost] = {}  # what was asked before (`estimate/memo.py`)
 
     def knows(self, op: Op) -> bool:
@@ -80,10 +81,20 @@ class Calibrated(OnLinks):
 
     def _claims(self, op: Op) -> list[tuple[str, Mask, Found | None]]:
         """(family, where it answers, its curve) for every family that has a say in this op."""
+        if not is_plain(op):
+            return self._claimed_by(op)
+        if op not in self._claimed:
+            if len(self._claimed) >= MOST:
+                self._claimed.clear()
+            self._claimed[op] = self._claimed_by(op)
+        return self._claimed[op]
+
+    def _claimed_by(self, op: Op) -> list[tuple[str, Mask, Found | None]]:
+        """`_claims`, found anew."""
         claims = []
         for name, family in families().items():
             labels = family.labels(op)
-            if labels is not None and np.any(covered := family.covers(op)):
+            if labels is not None and some(covered := family.covers(op)):
                 speaks, found = self._answering(name, labels)
                 claims.append((speaks, covered, found))
         return claims

@@ -6,13 +6,14 @@ group of ranks. Source: the engine's terms (`workloads/engines`, docs/theory/mem
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from simcost.frozen import frozen
 from simcost.hardware.engine_memory import EngineMemory
-from simcost.num import Num, floor, maximum, plain, where
+from simcost.num import Num, floor, maximum, some, where
 
 LIMIT = 2.0**40
 
@@ -66,10 +67,10 @@ def largest(fits: Callable[[Num], Num], like: Num, most: Num = LIMIT) -> Num:
     does."""
     low: Num = 0.0 * like
     high: Num = 0.0 * like + most
-    while np.any(high - low > 1.0):
+    while some(open_ := high - low > 1.0):
         # A point that is settled keeps its bounds while others go on.
-        middle, settled = floor((low + high) / 2.0), np.asarray(high - low <= 1.0)
-        good = np.asarray(fits(maximum(middle, 1.0)), bool) & np.asarray(middle > 0.0)
-        low, high = where(good & ~settled, middle, low), where(good | settled, high, middle)
-    low = where(np.asarray(fits(maximum(high, 1.0)), bool) & np.asarray(high > 0.0), high, low)
-    return plain(np.where(low >= LIMIT, np.inf, low))
+        middle = floor((low + high) / 2.0)
+        good = (fits(maximum(middle, 1.0)) > 0.0) & (middle > 0.0)
+        low, high = where(good & open_, middle, low), where(good | (high - low <= 1.0), high, middle)
+    low = where((fits(maximum(high, 1.0)) > 0.0) & (high > 0.0), high, low)
+    return where(low >= LIMIT, math.inf, low)

@@ -72,7 +72,7 @@ def key_of(value: Any) -> Any:
 
 def folded(w: Workload, model: Any) -> Folded:
     """The step of a workload by a cost model."""
-    once = Once(model)
+    once = model if isinstance(model, Once) else Once(model)
     which = _which(w)
     if which is None:
         return _folded(w, once)

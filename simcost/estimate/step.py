@@ -100,7 +100,7 @@ def _require(w: Workload) -> None:
 
 
 def _one(w: Workload) -> Step:
-    model = calibrated.model(w.device, w.engine)
+    model = memo.Once(calibrated.model(w.device, w.engine))
     step = memo.folded(w, model)
     hops, passed = (fold(program(w), model) for program in (stages.between, stages.passed))
     whole, slowest = (cost.unsure(_TOGETHER, TOGETHER) for cost in stages.times(w, step.priced.cost, step.each, hops))

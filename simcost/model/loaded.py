@@ -17,7 +17,7 @@ from simcost.dtypes import Dtype
 from simcost.frozen import frozen
 from simcost.hardware.engine_memory import EngineMemory
 from simcost.model.spec import ModelSpec
-from simcost.num import Num, ceil, maximum, where
+from simcost.num import Num, ceil, maximum, some, where
 from simcost.plan import Plan
 from simcost.sharding.shard import Block, Weight
 from simcost.units import parse
@@ -97,7 +97,7 @@ def tower(model: ModelSpec, plan: Plan) -> Loaded:
 
 def _is_rotary(model: ModelSpec) -> bool:
     """Learned positions take the place of rotary ones."""
-    return not np.any(np.asarray(model.embedding.positions) > 0.0)
+    return not some(model.embedding.positions > 0.0)
 
 
 def _padded(

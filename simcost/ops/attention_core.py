@@ -71,6 +71,9 @@ class Mask:
         return "causal" if self.causal else "full"
 
 
+CAUSAL = Mask()
+
+
 def _count(value: Num) -> str:
     return f"{value:.0f}" if isinstance(value, float) else "*"
 

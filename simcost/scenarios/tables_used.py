@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import numpy as np
-
 from simcost.calibration.store import Voice
 from simcost.cost import calibrated
 from simcost.cost.calibrated import Calibrated
 from simcost.estimate.step import Step
+from simcost.num import some
 from simcost.program import leaves
 
 
@@ -19,7 +18,7 @@ def voices(step: Step) -> Iterator[tuple[str, str, Voice]]:
     if not isinstance(model, Calibrated):
         return
     for _, call, cost, weight in (*leaves(step.priced), *leaves(step.hops)):
-        if np.any(np.asarray(weight * cost.seconds) > 0.0):
+        if some(weight * cost.seconds > 0.0):
             yield from model.voices(call.op)
 
 

@@ -188,10 +188,10 @@ def test_rows_of_an_absorbed_prefill_would_speak_for_it(monkeypatch: pytest.Monk
     model = calibrated.model(hardware.load("h200"))
     assert isinstance(model, calibrated.Calibrated)
     many = core(4096.0, 0.0)
-    ((name, _, found),) = model._claims(many)
+    ((name, _, found),) = model._claimed_by(many)
     assert (name, found is not None) == ("attention_decode", True)
     monkeypatch.setattr(model._store, "find", lambda name, labels, engine: name)
-    ((name, _, _),) = model._claims(many)
+    ((name, _, _),) = model._claimed_by(many)
     assert name == "attention_prefill"
 
 

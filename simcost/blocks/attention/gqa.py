@@ -19,7 +19,7 @@ from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hf import Reader
 from simcost.num import Num, maximum, where
-from simcost.ops.attention_core import AttentionCore, Mask
+from simcost.ops.attention_core import CAUSAL, AttentionCore, Mask
 from simcost.ops.collective import Collective
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan, divides
@@ -58,7 +58,7 @@ class GQA(Plain):
     @property
     def mask(self) -> Mask:
         """Causal, over the whole context."""
-        return Mask()
+        return CAUSAL
 
     @property
     def plain_heads(self) -> tuple[Num, Num, Num, Num]:

@@ -16,7 +16,7 @@ from simcost.blocks.swap import Chosen, Design, Swap, multiple, whole
 from simcost.frozen import frozen
 from simcost.hf import Reader
 from simcost.num import Num, every
-from simcost.ops.attention_core import AttentionCore, Mask
+from simcost.ops.attention_core import CAUSAL, AttentionCore, Mask
 from simcost.ops.gemm import Gemm
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan, divides
@@ -61,7 +61,7 @@ class MLA(Plain):
     @property
     def mask(self) -> Mask:
         """Causal, over the whole context."""
-        return Mask()
+        return CAUSAL
 
     @property
     def core_width(self) -> Num:

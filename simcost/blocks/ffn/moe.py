@@ -19,7 +19,7 @@ from simcost.dtypes import Dtype
 from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hf import Reader
-from simcost.num import Num, every, maximum, minimum, where
+from simcost.num import Num, every, maximum, minimum, some, where
 from simcost.ops.grouped_gemm import GroupedGemm
 from simcost.ops.permute import Permute
 from simcost.ops.router import Router as TopK
@@ -84,7 +84,7 @@ class MoE(Plain):
     @property
     def has_shared(self) -> bool:
         """Whether there are shared experts; in a sweep, whether any point has them."""
-        return bool(np.any(np.asarray(self.shared_width) > 0))
+        return some(self.shared_width > 0.0)
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
         """Router, shared gate and the projections to the latent and back, whole on every rank; the experts of one rank, each cut into expert slices; shared
