@@ -35,8 +35,8 @@ def folder(name: str) -> Path:
     return installed if installed.is_dir() else _PACKAGE.parent / name
 
 
-def put(path: Path, data: bytes) -> None:
-    """Bytes as the content of a path; they are on the disk when this returns. A regular file, also one that a symbolic link leads to, is replaced whole
+def put(path: Path, data: bytes, lasting: bool = True) -> None:
+    """Bytes as the content of a path; `lasting`: they are on the disk when this returns, which a disk takes milliseconds for. A regular file, also one that a symbolic link leads to, is replaced whole
     or not at all, and keeps its mode and owner; a FIFO, a device or an open descriptor (/dev/fd/3) is written to. Raises OSError."""
     target, there = _target(path)
     if isinstance(target, int):
@@ -44,8 +44,8 @@ def put(path: Path, data: bytes) -> None:
     elif there is not None and not stat.S_ISREG(there.st_mode):
         _pour(os.open(target, os.O_WRONLY | os.O_NOCTTY), data)
     else:
-        with _replacing(target, there) as new:
-            _pour(new, data, last=True)
+        with _replacing(target, there, lasting) as new:
+            _pour(new, data, last=lasting)
 
 
 @contextmanager
@@ -66,13 +66,14 @@ def stream(path: Path, said: str = "") -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _replacing(target: Path, there: os.stat_result | None) -> Iterator[int]:
-    """The descriptor of a new file beside `target`, which it replaces when all went well; nothing is left of it otherwise."""
+def _replacing(target: Path, there: os.stat_result | None, lasting: bool = True) -> Iterator[int]:
+    """The descriptor of a new file beside `target`, which it replaces when all went well; nothing is left of it otherwise. `lasting`: its name is on the disk then."""
     part = _beside(target, "part")
     try:
         yield _new(part, there)
         part.replace(target)
-        _settled(target.parent)
+        if lasting:
+            _settled(target.parent)
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)

@@ -113,6 +113,7 @@ def write(name: str, values: Array) -> None:
     body = np.asarray(values, "<f8").tobytes()
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        put(home / f"{name}.curve", _HEAD + _checksum(body) + body)
+        # What a crash spoils the checksum tells: a first question need not wait for the disk.
+        put(home / f"{name}.curve", _HEAD + _checksum(body) + body, lasting=False)
     except OSError as error:
         say(f"{home}: {error.strerror or error}; curves are not kept, {_INSTEAD}", "kept curves")

@@ -183,18 +183,18 @@ def _summed(columns: Array) -> Array:
 def _column_sums(values: Singles) -> Singles:
     """Column sums [n] of [c, n], in the order in which numpy sums a row: by halves, in eight partial sums, pair by pair."""
     c, n = values.shape
+    if c < _EIGHT:
+        return np.asarray(values.sum(axis=0))
     if n <= _NARROW:
         return np.asarray(np.ascontiguousarray(values.T).sum(axis=1))
     if c > _HALVED:
         half = c // 2 // _EIGHT * _EIGHT
         return np.asarray(_column_sums(values[:half]) + _column_sums(values[half:]))
     whole = c // _EIGHT * _EIGHT
-    total = np.zeros(n, values.dtype)
-    if whole:
-        sums = values[:whole].reshape(-1, _EIGHT * n).sum(axis=0).reshape(_EIGHT, n)
-        while len(sums) > 1:
-            sums = sums[::2] + sums[1::2]
-        total = sums[0]
+    sums = values[:whole].reshape(-1, _EIGHT * n).sum(axis=0).reshape(_EIGHT, n)
+    while len(sums) > 1:
+        sums = sums[::2] + sums[1::2]
+    total: Singles = sums[0]
     for rest in values[whole:]:
         total = total + rest
     return total

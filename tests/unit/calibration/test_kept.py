@@ -115,10 +115,10 @@ def test_a_fifo_and_a_giant_are_not_waited_for(home: Path, told: list[str]) -> N
 def test_a_full_disk_is_one_line_and_the_answer_comes(
     home: Path, load: Callable[[], curves.Curve], told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(handle: int) -> None:
+    def full(handle: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "write", full)
     assert load().rows == 12
     assert told[1:] == [
         f"{home}: No space left on device; curves are not kept, SIMCOST_CACHE=FOLDER sets another folder"
