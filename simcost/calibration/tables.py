@@ -177,9 +177,15 @@ def answering(home: str, family: str, kind: str, table: str) -> list[str]:
 
 def named(home: str, engine: str) -> list[str]:
     """Tables that the picks of an engine name, each once, in order of name; of "any" those of all engines."""
-    every = [pick for each in (picks(Path(home)).values() if home else ()) for pick in each]
+    path = Path(home) / "picks.csv"
+    return list(_named(path, state(path), engine)) if home and engine != TORCH else []
+
+
+@lru_cache(maxsize=64)
+def _named(path: Path, content: tuple[int, ...], engine: str) -> tuple[str, ...]:
+    every = [pick for each in _picks(path, content).values() for pick in each]
     mine = [pick for pick in every if engine == ANY or pick.engine in (engine, ANY)]
-    return sorted({table for pick in mine for table in pick.tables}) if engine != TORCH else []
+    return tuple(sorted({table for pick in mine for table in pick.tables}))
 
 
 def versions(home: str) -> list[Run]:

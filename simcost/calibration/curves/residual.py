@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from simcost.calibration.distinct import Distinct, distinct
+from simcost.calibration.distinct import distinct
 from simcost.calibration.ladders import risen
 from simcost.num import Array, Index, Singles
 
@@ -66,8 +66,8 @@ class Residual:
         box = np.minimum(np.maximum(asked, low), high)
         outside = aside + np.sqrt(_summed(np.square(asked - box)))
         # Many points share a face of the box, or differ in what this surface does not read.
-        kinds = distinct(list(box.T)) if len(used) and len(box) > _CHUNK else Distinct((len(box),))
-        if kinds.one is None:
+        kinds = distinct(list(box.T)) if len(used) and len(box) > _CHUNK else None
+        if kinds is None or kinds.one is None:
             mean, error, far = self._near(box)
         else:
             mean, error, far = (np.asarray(kinds.back(values)) for values in self._near(box[kinds.one]))

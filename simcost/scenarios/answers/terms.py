@@ -54,7 +54,7 @@ def of(step: Step) -> tuple[Row, ...]:
     if step.workload.phase.chunk is not None:
         return ()
     found: dict[str, Row] = {}
-    longest: dict[str, float] = {}
+    longest: dict[str, tuple[float, Cost]] = {}
     for term, cost, times, counts in _parts(step):
         seconds, (low, high) = float(times * cost.seconds), interval(cost)
         row = found.setdefault(term, {"term": term, "step_s": 0.0, "step_low_s": 0.0, "step_high_s": 0.0, "share": 0.0, "bound": "", "basis": ""})  # fmt: skip
@@ -62,9 +62,10 @@ def of(step: Step) -> tuple[Row, ...]:
         row["step_low_s"] += float(times * low)
         row["step_high_s"] += float(times * high)
         row["share"] += float(seconds * counts / step.cost.seconds)
-        if seconds > longest.get(term, -1.0):
-            longest[term] = seconds
-            row |= {"bound": bound(cost), "basis": basis(cost)}
+        if term not in longest or seconds > longest[term][0]:
+            longest[term] = seconds, cost
+    for term, (_, cost) in longest.items():
+        found[term] |= {"bound": bound(cost), "basis": basis(cost)}
     rows = [{key: value if isinstance(value, str) else number(value) for key, value in row.items()} for row in found.values()]  # fmt: skip
     return tuple(sorted(rows, key=lambda row: -float(row["step_s"])))
 
