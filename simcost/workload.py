@@ -133,6 +133,8 @@ def build(
 
 def _serving_notes(settings: Mapping[str, Any]) -> Iterator[Note]:
     """Settings of an engine that a step has no use for."""
+    if not settings:  # the names are in the files of all engines
+        return
     of_memory = {VERSION, *(name for engine in engines.names() for name in engine_file.setting_names(engine).values())}
     for name in settings:
         if name not in of_memory:
