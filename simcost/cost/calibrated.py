@@ -7,6 +7,7 @@ likely to be wrong: kernels that were timed alone and run in a step; `simcost va
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,7 +27,7 @@ from simcost.cost.transfer import carried, without_rest
 from simcost.hardware import runs
 from simcost.hardware.engines import ANY
 from simcost.hardware.profile import Device
-from simcost.num import Mask, Num, maximum, minimum, plain, some, sqrt, where
+from simcost.num import Mask, Num, every, maximum, minimum, plain, some, sqrt, where
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.ops.fused import Fused, FusedGrad
@@ -197,7 +198,9 @@ class Calibrated(OnLinks):
         claims = [(name, covered, lent(name, found)) for name, covered, found in self._claims(forward)]
         if all(found is None for _, _, found in claims):
             return self._roofline(op)
-        return self._by_ratio(self._by_claims(forward, claims), (op,), (forward,))
+        cost = self._by_ratio(self._by_claims(forward, claims), (op,), (forward,))
+        here = functools.reduce(np.logical_or, (covered for _, covered, found in claims if found is not None))
+        return cost if every(here) else cost.where(here, self._roofline(op))
 
     def as_family(self, op: Op, name: str, labels: Labels) -> Cost | None:
         """The cost by one family's curve, for ops that its own `labels` do not claim (a gradient); None without rows."""

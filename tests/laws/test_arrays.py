@@ -17,7 +17,7 @@ from simcost.cost.kernel import Roofline
 from simcost.dtypes import dtype
 from simcost.errors import SimcostError
 from simcost.hardware import load as hardware
-from simcost.ops.attention_core import Mask
+from simcost.ops.attention_core import AttentionCore, Mask
 from simcost.ops.exchange import MODES
 from simcost.ops.fused import Fused
 from simcost.ops.gemm import Gemm
@@ -155,6 +155,19 @@ def test_an_op_answers_arrays_and_scalars_bit_identically(cls: type, data: st.Da
                     if f.name != "spread":
                         assert same(getattr(dear, f.name), at, getattr(cheap, f.name)), f.name
                 assert same(dear.deviation, at, cheap.deviation)
+
+
+def test_a_gradient_is_the_rooflines_where_no_rows_answer_for_its_forward_kernel() -> None:
+    """Of one query a sequence in fp8 nobody timed the kernel, of two they did."""
+    q_len, bf16 = np.array([1.0, 2.0, 1.0]), dtype("bf16")
+    cost_of = Calibrated(hardware.load("h200"))
+
+    def seconds(queries: Any) -> Any:
+        return cost_of(
+            AttentionCore(1.0, queries, 1.0, 1.0, 1.0, 1.0, 0.5, Mask(), bf16, bf16, dtype("fp8"), gradient="input")
+        ).seconds
+
+    assert np.asarray(seconds(q_len)).tolist() == [seconds(float(queries)) for queries in q_len]
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
