@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +15,8 @@ from pathlib import Path
 import pytest
 
 torch = pytest.importorskip("torch")
+
+from rankkit import ranks
 
 from benchmarks.gpu import __main__
 from simcost.api import decode
@@ -342,38 +342,21 @@ def test_collectives_of_two_processes_become_rows(tmp_path):
     assert device.measurements == (str(home),)
     answer = decode("qwen3-8b", str(out), batch=2, context=64, set={"plan.tp": 2}).metrics
     assert answer["share_transferred"] > 0  # gloo's rows, where the query asks for NCCL's
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HUNG_S)
-    assert "were measured here before; add to them with --resume, or choose another folder" in again.stderr
-
-
-def _heard() -> None:
-    """Ctrl-C reaches a process of a job in the background too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def ranks(out: Path, *more: str) -> list[subprocess.Popen[str]]:
-    """Two ranks without torchrun, which would say things of its own when one fails."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "simcost.measure.session.collectives", "--out", str(out), "--most", "4 kB", *more]
-    return [
-        subprocess.Popen(command, env={**common, "RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heard)
-        for rank in range(2)
-    ]  # fmt: skip
+    first, second = ranks(out)
+    assert (first.ended(HUNG_S), second.ended(HUNG_S)) == (2, 2)
+    assert "were measured here before; add to them with --resume, or choose another folder" in first.stderr.read()
 
 
 def test_collectives_stop_at_their_budget_and_go_on_where_they_stopped(tmp_path):
     out, home = tmp_path / "rows", tmp_path / "rows" / "measurements" / "collectives"
-    assert [one.wait(HUNG_S) for one in ranks(out, "--budget", "0.2s")] == [0, 0]
+    assert [one.ended(HUNG_S) for one in ranks(out, "--mode", "quick", "--budget", "0.1s")] == [0, 0]
     first = {path: path.read_text().splitlines() for path in home.glob("*/*.csv")}
     record = tables.load_run(home).record
     assert record["state"] == "budget reached"
-    assert 0 < sum(len(lines) - 1 for lines in first.values()) < 5 * 11
+    assert 0 < sum(len(lines) - 1 for lines in first.values()) < 5 * 6
     assert record["quality"] in ("good", "noisy", "poor")
-    assert [one.wait(HUNG_S) for one in ranks(out, "--resume")] == [0, 0]
-    assert sum(rows(home).values()) == 5 * len(collectives.sizes(12, 4e3))
+    assert [one.ended(HUNG_S) for one in ranks(out, "--mode", "quick", "--resume")] == [0, 0]
+    assert sum(rows(home).values()) == 5 * len(collectives.sizes(6, 4e3))
     for path, lines in first.items():
         assert set(lines) <= set(path.read_text().splitlines())  # nothing was measured twice
     both = tables.load_run(home).record
@@ -388,12 +371,12 @@ def test_a_rank_that_leaves_is_one_line_of_the_first_and_costs_no_row(tmp_path, 
     first, second = ranks(out, "--mode", "full", "--most", "256 MB")  # longer than any delay of the signal
     for _ in range(3):
         assert first.stdout.readline()
-    second.send_signal(signal_)
+    second.signal(signal_)
     if signal_ == signal.SIGINT:
-        first.send_signal(signal_)  # a terminal tells both
-        assert second.communicate(timeout=HUNG_S)[1] == ""
-    said = first.communicate(timeout=HUNG_S)[1]
-    assert first.returncode == 2
+        first.signal(signal_)  # a terminal tells both
+        assert second.stderr.read() == ""
+    said = first.stderr.read()
+    assert first.ended(HUNG_S) == 2
     assert said.startswith("error: ")
     assert said.count("\n") == 1
     assert "continue with --resume" in said
