@@ -17,6 +17,7 @@ from simcost.num import Array, Bools, Ints
 from simcost.routing.router import Router
 
 _TOKENS = 4096
+_RANKS = 16384  # numbers of ranks that are remembered: the nearest valid plan is looked for among thousands
 WORLDS, _EACH = 64, 512  # placements, and tokens of each
 _BLOCKS = 256  # batches of one size and placement: more add no accuracy
 GRID = 8.0 ** np.arange(0, 4)  # batches for which the ratio is simulated; a larger one has the last
@@ -43,7 +44,7 @@ def _open(best: Array, router: Router) -> Bools:
     return np.repeat(allowed, int(router.experts) // router.groups, axis=1)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=_RANKS)
 def grouped_visits(router: Router, ranks: float) -> float:
     """Expected distinct ranks of a token's picks under a group limit, simulated with uniform scores."""
     if ranks <= 1.0:
@@ -52,7 +53,7 @@ def grouped_visits(router: Router, ranks: float) -> float:
     return float(1.0 + (np.diff(homes, axis=1) != 0).sum(axis=1).mean())
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=_RANKS)
 def clumped(router: Router, ranks: float) -> float:
     """Variance of a token's picks on one rank over that of k independent draws; 0 for one rank."""
     if ranks <= 1.0:
