@@ -48,7 +48,8 @@ def test_every_point_has_its_first_visit_before_any_has_its_second(tmp_path, mon
         assert set(seen[number * count : (number + 1) * count]) == set(seen)
 
 
-def test_proofs_take_no_more_than_their_share_of_the_budget(tmp_path, monkeypatch, short):
+def test_proofs_take_no_more_than_their_share_of_the_budget(tmp_path, monkeypatch):
+    monkeypatch.setitem(kinds.SIZES, "standard", kinds.Mode(1, 1, 1, 1, 1, 0.005, 0.1))
     proved, clock = [], [0.0]
 
     def slow(self, point):
