@@ -1,6 +1,6 @@
 """Mutated inputs of every command: an answer of sound numbers, or one line and exit code 2; nothing silent, nothing slow, nothing large.
 
-2,000 cases in this process and 50 as processes; `SIMCOST_FUZZ=10000 pytest tests/fuzz/test_commands.py` runs so many in this process.
+1,000 cases in this process and 20 as processes; `SIMCOST_FUZZ=10000 pytest tests/fuzz/test_commands.py` runs so many in this process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import pytest
 from simcost.cli.app import run
 from tests.fuzz.corpus import PLANTED, Case, case, written
 
-COUNT, PARTS, PROCESSES = int(os.environ.get("SIMCOST_FUZZ", "2000")), 4, 50
+COUNT, PARTS, PROCESSES = int(os.environ.get("SIMCOST_FUZZ", "1000")), 4, 20
 LONGEST, LARGEST = 20.0, 2 << 30  # s, B
 CODES = (0, 2, 3)
 MAY_BE_NEGATIVE = ("kv_pool_bytes_per_gpu",)  # what weights leave over: below 0 where they leave nothing

@@ -57,7 +57,7 @@ OWN: dict[str, dict[str, Any]] = {
     "llava": {"projector_hidden_size": 8, "qformer_config": {"num_hidden_layers": 2}, "text_config": {**_SMALL, "model_type": "llama"}},
 }  # fmt: skip
 PROFILES = ["h100", "mi300x", "gb200", "tpu-v5p", "l4", "gaudi3"]
-BULK = settings(max_examples=2500, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+BULK = settings(max_examples=1200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 SHORT = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 JUNK = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 70), st.sampled_from([-1, 0, 2**31, 10**9, 10**30, -(10**30)]),
@@ -157,7 +157,7 @@ def test_a_mutated_config_is_a_model_or_one_line_that_names_the_file(name: str, 
     assert all(not np.isnan(v) for name, v in values.items() if name not in unknown)
 
 
-@settings(BULK, max_examples=800)
+@settings(BULK, max_examples=400)
 @given(name=st.sampled_from(PROFILES), data=st.data())
 def test_a_mutated_profile_is_a_device_or_one_line_that_names_the_file(name: str, data: st.DataObject) -> None:
     fresh = st.sampled_from(
@@ -224,7 +224,7 @@ def test_a_missing_file_and_a_wrong_name_are_one_line_that_names_the_file(tmp_pa
             assert "\n" not in str(error.value)
 
 
-@settings(SHORT, max_examples=600)
+@settings(SHORT, max_examples=300)
 @given(name=st.sampled_from([*MODELS, *OWN]), key=NEW_KEYS, value=JUNK)
 def test_any_override_of_a_config_is_a_model_or_one_line(name: str, key: str, value: Any) -> None:
     try:

@@ -16,8 +16,8 @@ from simcost.errors import SimcostError
 from simcost.model import count, load
 from simcost.model.spec import from_config
 
-BULK = settings(max_examples=1500, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-SHORT = settings(BULK, max_examples=300)
+BULK = settings(max_examples=700, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+SHORT = settings(BULK, max_examples=150)
 GROUP = {
     "targets": ["Linear"],
     "weights": {"num_bits": 4, "type": "int", "group_size": 128, "strategy": "group", "symmetric": True},
