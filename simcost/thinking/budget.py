@@ -8,6 +8,7 @@ docs/theory/thinking.md.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,7 +64,10 @@ class Cut:
 
     def cap(self, most: float) -> Lengths:
         """The same, cut once more: nothing follows."""
-        return self if self.longest <= most else cut(self.whole, most, 0.0)
+        if self.longest <= most:
+            return self
+        # Above the budget every cut answer is cut at `most`, whatever its length as the model would write it.
+        return cut(self.whole, most, 0.0) if most <= self.most else replace(self, after=most - self.most)
 
     def shortened(self, tokens: Array) -> Array:
         """Tokens as the model would write them, under the budget."""

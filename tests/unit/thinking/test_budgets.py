@@ -32,6 +32,17 @@ def test_a_cut_answer_has_the_cap_and_what_follows() -> None:
     assert cut(found, 430.0).longest == 430.0
 
 
+@pytest.mark.parametrize("most", [100.0, 400.0, 430.0, 450.0, 1e9])
+def test_what_is_cut_once_more_is_the_shorter_of_both_answer_by_answer(most: float) -> None:
+    """Lengths of 1 to 800: those above 400 are 450 tokens under the budget, whether or not 430 lies between."""
+    found = cut(uniform(1, 800), 400.0, 50.0).cap(most)
+    each = np.minimum([length if length <= 400 else 450 for length in range(1, 801)], most)
+    assert found.mean == pytest.approx(np.mean(each))
+    assert found.second_moment == pytest.approx(np.mean(each**2.0))
+    assert found.longest == each.max()
+    assert found.quantile((np.arange(800) + 0.5) / 800) == pytest.approx(each, abs=0.51)
+
+
 def test_moments_are_those_of_draws() -> None:
     found = cut(lognormal(2000.0, 0.9), 3000.0, 200.0)
     drawn = found.samples(np.random.default_rng(3), 200_000).astype(float)
