@@ -30,7 +30,7 @@ def test_packing_keeps_all_tokens(ranks, parts) -> None:
 
 def test_equal_sequences_are_packed_as_they_are() -> None:
     one = packing.packed(np.full(64, 1000), 4, 2, 2000)
-    assert (one.micro_batch, one.seq, one.micro_batches, one.imbalance) == (2, 1000, 4, 1.0)
+    assert (one.micro_batch, one.seq, one.micro_batches, one.imbalance, one.idle) == (2, 1000, 4, 1.0, 0)
 
 
 @pytest.mark.parametrize("times", [2, 3, 16])
@@ -45,6 +45,7 @@ def test_a_micro_batch_of_more_room_leaves_fewer_of_them(times) -> None:
 def test_fewer_sequences_than_ranks_leave_some_idle() -> None:
     one = packing.packed(np.full(4, 1000), 8, 1, 1000)
     assert (one.micro_batches, one.imbalance, one.idle) == (1, 2.0, 4)
+    assert (one.micro_batch, one.seq) == (1, 1000)
 
 
 def test_padded_sequences_are_as_long_as_the_longest() -> None:
