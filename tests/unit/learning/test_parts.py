@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from simcost.cost.cost import Cost
+from simcost.cost.cost import Cost, interval
 from simcost.errors import SpecError
 from simcost.files import folder
 from simcost.hardware import load as hardware
@@ -120,7 +120,17 @@ def test_phases_in_turn_and_side_by_side() -> None:
     assert (turn.seconds, turn.waits) == (11.0, {"rollout": 4.0, "trainer": 6.0})
     both = phases.beside(made, learnt, sent)
     assert (both.seconds, both.waits) == (7.0, {"rollout": 0.0, "trainer": 2.0})
-    assert [one.start for one in both.placed] == [0.0, 0.0, 6.0]
+    assert [(one.start, one.end) for one in both.placed] == [(0.0, 6.0), (0.0, 4.0), (6.0, 7.0)]
+    assert [(one.start, one.end) for one in turn.placed] == [(0.0, 6.0), (6.0, 10.0), (10.0, 11.0)]
+    assert both.of("update") == 4.0
+    assert phases.serial([*made, *learnt, *made], ("rollout", "trainer")).of("rollout") == 12.0
+
+
+def test_a_phase_is_as_uncertain_as_its_kernels_and_none_is_certain() -> None:
+    low, high = phases.Phase("update", "trainer", Cost(compute_s=0.5, spread={"x": 0.1})).interval
+    assert 0.0 < low < 0.5 < high
+    assert (low, high) == tuple(map(float, interval(Cost(compute_s=0.5, spread={"x": 0.1}))))
+    assert phases.Phase("reward", "CPUs", Cost()).interval == (0.0, 0.0)
 
 
 def test_states_leave_by_levels() -> None:
