@@ -44,6 +44,20 @@ def test_the_longest_of_many_exponential_answers_is_a_harmonic_sum() -> None:
     assert longest(answers, parse("best:8")).mean[0] == pytest.approx(want, rel=5e-3)
 
 
+@pytest.mark.parametrize("width", [2, 5])
+def test_the_longest_of_several_uniform_answers_has_its_exact_mean(width: int) -> None:
+    """Of lengths 1 to n, each as likely: the sum of x·(xʷ - (x - 1)ʷ)/nʷ."""
+    x = np.arange(1.0, 5001.0)
+    want = float(np.sum(x * (x**width - (x - 1.0) ** width)) / 5000.0**width)
+    found = longest([cut(uniform(1, 5000), np.inf)], parse(f"best:{width}")).mean[0]
+    assert found == pytest.approx(want, rel=1e-4)
+
+
+@pytest.mark.parametrize("text", ["single", "best:8", "majority:16", "tree:8:2:4"])
+def test_a_way_to_answer_is_said_as_it_is_written(text: str) -> None:
+    assert parse(text).said == text
+
+
 def test_one_answer_is_the_distribution_itself() -> None:
     each = cut(lognormal(900.0, 0.5), np.inf)
     for found in (made([each], ONE), longest([each], ONE)):
