@@ -42,6 +42,15 @@ class Engine:
     replicas: int
     emitted: float = 1.0
 
+    def steps(self, tokens: Ints) -> Ints:
+        """Steps that answers of so many tokens take, elementwise: that of the prompt makes one token, each after it
+        `emitted`, in whole steps."""
+        return 1 + np.ceil((tokens - 1) / self.emitted).astype(np.int64)
+
+    def tokens(self, steps: Ints) -> Ints:
+        """Whole tokens that so many steps make, elementwise; none in none."""
+        return np.where(steps > 0, np.floor(1.0 + (steps - 1) * self.emitted), 0.0).astype(np.int64)
+
 
 @frozen
 class Answers:
@@ -69,7 +78,7 @@ class Answers:
         """Through one replica, all sent at once; `stop`: until so many have ended. Raises SpecError for an answer that
         the pool cannot hold."""
         own, shared = with_prefixes(self)
-        osl = np.ceil(own.osl / engine.emitted).astype(np.int64)
+        osl = engine.steps(own.osl)
         checked(int(np.max(own.isl + osl)) - 1, engine)
         sent = np.zeros(len(own))
         one = Replica(

@@ -212,7 +212,7 @@ def _round(engine: Engine, times: StepTable, flying: Flying, ends: int, places: 
         float(np.sum(steps.count)),
     )
     turns, steps_made, waits = run.standing()
-    turn, more = turns[on], np.floor(steps_made[on] * engine.emitted).astype(np.int64)
+    turn, more = turns[on], engine.tokens(steps_made[on])
     begun = np.where(turn == flying.turn[on], flying.made[on], 0) + more
     left = old.of(on)
     return rolled, Flying(left, turn, np.minimum(begun, left.made[np.arange(len(on)), turn] - 1), waits[on])

@@ -98,7 +98,7 @@ class Trajectories:
         left = self.made.copy()
         isl[each, turn] += begun
         left[each, turn] = np.maximum(left[each, turn] - begun, 1)
-        steps = np.ceil(left / engine.emitted).astype(np.int64)
+        steps = engine.steps(left)
         first, shared = with_prefixes(Answers(isl[each, turn], steps[each, turn], np.zeros_like(begun), self.prompt))
         # The last token of an answer has no KV yet.
         cached = np.concatenate([np.zeros((n, 1), np.int64), isl[:, 1:] - self.tools - 1], axis=1)

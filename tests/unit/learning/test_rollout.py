@@ -109,9 +109,18 @@ def test_a_shared_prefix_is_given_back_in_full(pool) -> None:
 
 
 def test_speculative_steps_make_several_tokens() -> None:
-    osl = lengths.constant(101)
-    slow, fast = (burst(engine(emitted=each), ONE, osl, 4, 1).seconds for each in (1.0, 2.0))
-    assert fast - TOKEN * 4 == pytest.approx((slow - TOKEN * 4) / 2.0)
+    for osl, steps in ((101, 50), (100, 50), (2, 1), (1, 0)):  # the prompt's step makes one token, the others two
+        fast = burst(engine(emitted=2.0), ONE, lengths.constant(osl), 4, 1).seconds
+        assert fast == pytest.approx(TOKEN * 4 + STEP * steps), osl
+
+
+@pytest.mark.parametrize("emitted", [1.0, 1.7, 2.0, 3.25])
+def test_steps_are_the_fewest_that_make_all_tokens(emitted: float) -> None:
+    one, tokens = engine(emitted=emitted), np.arange(1, 200)
+    steps = one.steps(tokens)
+    assert np.all(one.tokens(steps) >= tokens)
+    assert np.all(one.tokens(steps - 1) < tokens)
+    assert one.tokens(np.arange(3)).tolist() == [0, 1, math.floor(1.0 + emitted)]
 
 
 def test_an_answer_beyond_the_pool_is_refused() -> None:
