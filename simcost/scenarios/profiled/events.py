@@ -26,6 +26,8 @@ LONGEST_NAME = 2_000  # characters
 _GPU = ("kernel", "gpu_memcpy", "gpu_memset")
 _LAUNCHES = ("cuda_runtime", "cuda_driver", "runtime")  # of ROCm too
 _MARKS = {"user_annotation": False, "gpu_user_annotation": True}
+_DEVICES = ("deviceProperties", "computeProperties")  # the second until PyTorch 1.9
+STEP = "ProfilerStep#"  # until PyTorch 1.9 an operator, since then an annotation
 _MICROSECOND = units.parse("1 us", "seconds")
 _PRODUCTS = (
     "aten::mm",
@@ -104,13 +106,15 @@ def read(path: Path, heard: Callable[[int], None] = lambda _: None) -> Trace:
     lanes: dict[str, int] = {}
     title = rank = ""
     for key, found in events(path, heard):
-        if key == "deviceProperties" and isinstance(found, list) and found and isinstance(found[0], dict):
+        if key in _DEVICES and isinstance(found, list) and found and isinstance(found[0], dict):
             title = str(found[0].get("name", ""))[:LONGEST_NAME]
         elif key == "distributedInfo" and isinstance(found, dict):
             rank = str(found.get("rank", ""))[:20]
         if key != "event" or not isinstance(found, dict) or found.get("ph") != "X":
             continue
         kind = str(found.get("cat", "")).lower()
+        if kind == "operator" and str(found.get("name", "")).startswith(STEP):
+            kind = "user_annotation"
         args = found["args"] if isinstance(found.get("args"), dict) else {}
         if kind in _GPU:
             stream = lanes.setdefault(f"{args.get('device')}/{args.get('stream', found.get('tid'))}", len(lanes))

@@ -6,7 +6,6 @@ that waits is as long as the wait.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,10 @@ from simcost.scenarios.profiled.events import Floats, Trace, Whole, read
 from simcost.scenarios.profiled.matched import Match
 from simcost.scenarios.profiled.names import GAPS, Rule, Rules, rules
 from simcost.scenarios.profiled.predicted import Op
+from simcost.scenarios.profiled.titles import short
 from simcost.units import show
 
 MOST_KERNELS = 300  # names of a table: files of many steps have some hundred
-_SHORT = 42  # characters of a kernel's name in a table
-_SPACES = re.compile(
-    r"\b[a-zA-Z_]\w*::|\((?:int|unsigned int|bool|long)\)"
-)  # namespaces, and kinds of numbers among what a template is made of
-_WRAPS = re.compile(r"\A(?:(?:device_kernel|enable_sm\w+|Kernel2?)<)+")  # of CUTLASS: what they hold says more
 _NO_RULE = "no rule"
 _TRAIN = "train"
 
@@ -149,7 +144,7 @@ def _ops(found: Sequence[Match]) -> list[Row]:
             "error": number(one.op.seconds / one.seconds - 1.0) if one.seconds else None,
             "covered": bool(one.op.low <= one.seconds <= one.op.high),
             "kernels_per_step": number(one.times), "predicted_times": number(one.op.times), "found_by": one.how,
-            "kernel": _short(one.kernel), "part": one.op.part, "basis": one.op.basis, "shape": one.op.shape,
+            "kernel": short(one.kernel), "part": one.op.part, "basis": one.op.basis, "shape": one.op.shape,
         }
         for one in found
     ]  # fmt: skip
@@ -169,7 +164,7 @@ def _kernels(step: _Step, found: Sequence[Match]) -> list[Row]:
             rule, name = step.of[place], step.trace.names[place]
             rows.append(
                 {
-                    "kernel": _short(name), "work": rule.of if rule else _NO_RULE, "measured_s": number(seconds[place]),
+                    "kernel": short(name), "work": rule.of if rule else _NO_RULE, "measured_s": number(seconds[place]),
                     "share": number(seconds[place] / whole) if whole else None, "kernels_per_step": number(calls[place]),
                     "one_run_s": number(seconds[place] / calls[place]), "op": ", ".join(dict.fromkeys(ops.get(name, []))), "kernel_name": plain(name),
                 }
@@ -180,7 +175,7 @@ def _kernels(step: _Step, found: Sequence[Match]) -> list[Row]:
 def _unknown(step: _Step) -> list[Row]:
     seconds, calls = _per_name(step)
     return [
-        {"kernel": _short(step.trace.names[place]), "measured_s": number(seconds[place]), "kernels_per_step": number(calls[place]), "kernel_name": plain(step.trace.names[place])}
+        {"kernel": short(step.trace.names[place]), "measured_s": number(seconds[place]), "kernels_per_step": number(calls[place]), "kernel_name": plain(step.trace.names[place])}
         for place in np.argsort(-seconds, kind="stable").tolist()
         if step.of[place] is None and calls[place]
     ]  # fmt: skip
@@ -242,7 +237,7 @@ def _notes(q: Asked, step: _Step, ops: Sequence[Op]) -> list[Note]:
     of = f", rank {trace.rank}" if trace.rank else ""
     notes = [
         Note(
-            f"{step.part.steps} steps ({step.part.counted}) of {'GPU kernels' if trace.on_gpu else 'operators of a CPU'}{of}: {trace.title or 'the file names no device'}",
+            f"{step.part.steps} step{'s'[: step.part.steps > 1]} ({step.part.counted}) of {'GPU kernels' if trace.on_gpu else 'operators of a CPU'}{of}: {trace.title or 'the file names no device'}",
             Kind.ORIGIN,
         )
     ]
@@ -279,14 +274,6 @@ def _verdict(values: Mapping[str, Any], classes: Sequence[Row]) -> str:
         f"a step takes {show(float(values['measured_step_s']), 'seconds')} as measured and {show(float(values['predicted_step_s']), 'seconds')} as predicted; "
         f"the largest difference is of {worst['work']}: {show(float(worst['measured_s']), 'seconds')}, {show(abs(float(worst['off_s'])), 'seconds')} {side} than predicted"
     )
-
-
-def _short(name: str) -> str:
-    """A kernel's name for a table: without namespaces and what wraps it, its beginning where it is long."""
-    shown = plain(name.removeprefix("void "))
-    if not shown.startswith(("Mem", "aten::")):
-        shown = _WRAPS.sub("", _SPACES.sub("", shown)).partition("(")[0] or shown
-    return shown if len(shown) <= _SHORT else f"{shown[: _SHORT - 3]}..."
 
 
 def checked(steps: Any, device: Any) -> None:

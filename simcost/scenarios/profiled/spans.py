@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from simcost.errors import SpecError, nearest
-from simcost.scenarios.profiled.events import Floats, Mark, Trace
+from simcost.scenarios.profiled.events import STEP, Floats, Mark, Trace
 
-STEP = "ProfilerStep#"
 Mask = npt.NDArray[np.bool_]
 
 

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from profilekit import document, llama
 
+import simcost
 from simcost.cli.app import run
 from simcost.errors import SpecError
-from simcost.scenarios.profiled import events, stream
+from simcost.scenarios.profiled import events, names, stream
+from simcost.scenarios.profiled.titles import short
 
 LINE = ("--model", "llama-3.1-8b", "--hw", "h200", "--tp", "2", "--batch", "64")
 
@@ -118,3 +120,57 @@ def test_the_command_prints_what_differs_most(
     assert max(map(len, out.splitlines())) <= 80
     assert run(["trace", str(path), *LINE, "-o", str(tmp_path / "trace.csv")]) == 0
     assert "off_s" in (tmp_path / "trace.csv").read_text(encoding="utf-8").partition("\n")[0]
+
+
+def test_files_of_the_first_kineto(tmp_path: Path) -> None:
+    """PyTorch 1.8 and 1.9: categories in capitals, streams by words, steps as operators, the devices under another key."""
+    event: dict[str, Any] = {"ph": "X", "pid": 0, "tid": "stream 7"}
+    args = {"device": 0, "stream": 7, "external id": 57, "theoretical occupancy %": 0}
+    made = [
+        {**event, "cat": "Operator", "name": "ProfilerStep#5", "tid": "24572", "ts": 1, "dur": 90, "args": {}},
+        {
+            **event,
+            "cat": "Operator",
+            "name": "aten::mm",
+            "tid": "24572",
+            "ts": 2,
+            "dur": 9,
+            "args": {"External id": 57},
+        },
+        {**event, "cat": "Runtime", "name": "cudaLaunchKernel", "tid": "24610", "ts": 3, "dur": 3, "args": args},
+        {**event, "cat": "Kernel", "name": "volta_sgemm_128x32_nt", "ts": 30, "dur": 3, "args": args},
+        {
+            **event,
+            "cat": "Kernel",
+            "name": "void at::native::reduce_kernel<512>(int)",
+            "ts": 40,
+            "dur": 2,
+            "args": args,
+        },
+    ]
+    path = tmp_path / "trace.json"
+    path.write_text(json.dumps({"computeProperties": [{"id": 0, "name": "Tesla V100"}], "traceEvents": made}))
+    found = simcost.trace(path, "llama-3.1-8b", "v100", phase="prefill", isl=128, set={"plan.activation_dtype": "fp16"})
+    work = {row["work"]: row["measured_s"] for row in found.tables["kinds of work"]}
+    assert (work["matrix products"], work["elementwise"]) == pytest.approx((3e-6, 2e-6))
+    assert found.metrics["traced_steps"] == 1
+    assert any("1 step (1 x ProfilerStep#) of GPU kernels: Tesla V100" in str(note) for note in found.warnings)
+
+
+@pytest.mark.parametrize(("name", "shown", "work", "part"), [
+    ("_ZN5aiter24add_rmsnorm_quant_kernelIDF16bLi64EEEvPT0_PT_", "add_rmsnorm_quant_kernel IDF16bLi64EEEv...", "elementwise", ""),
+    ("_ZN7ck_tile6kentryILi1ENS_12Rmsnorm2dFwdINS_8sequenceIJLi1EEEEEEEv", "Rmsnorm2dFwd INS_8sequenceIJLi1EEEEEEEv", "elementwise", ""),
+    ("_Z11some_kernelv", "some_kernel v", "", ""), ("_ZNS_8sequence", "_ZNS_8sequence", "", ""), ("_ZN99short", "_ZN99short", "", ""),
+    ("Cijk_Alik_Bljk_BBS_BH_Bias_HA_S_SAV_UserArgs_MT256x32x64_MI16x16x1_SN_LDSB1", "Cijk_Alik MT256x32x64", "matrix products", ""),
+    ("void paged_attention_ll4mi_reduce_kernel<__hip_bfloat16, 128>(float*)", "paged_attention_ll4mi_reduce_kernel<__h...", "attention", names.BEFORE),
+    ("create_flashinfer_kv_indices_triton", "create_flashinfer_kv_indices_triton", "attention", names.AFTER),
+    ("_matmul_ogs_NNT_bf16xbf16xmxfp4_16x128x256x1_swiglu", "_matmul_ogs_NNT_bf16xbf16xmxfp4_16x128x...", "experts", ""),
+    ("_combined_routing_memset", "_combined_routing_memset", "experts", ""), ("_finalize_matmul_scatter_bf16", "_finalize_matmul_scatter_bf16", "experts", ""),
+    ("void at::native::(anonymous namespace)::multi_tensor_apply_kernel<at::native::Copy<int, long> >(int)", "multi_tensor_apply_kernel<Copy<int, lon...", "elementwise", ""),
+    ("void (anonymous namespace)::store_kvcache<2048l>((anonymous namespace)::Params)", "store_kvcache<2048l>", "elementwise", ""),
+])  # fmt: skip
+def test_names_of_rocm_and_of_graphs(name: str, shown: str, work: str, part: str) -> None:
+    """Kernels of decode steps by SGLang and vLLM on a gfx942, as AMD-AGI/TraceLens publishes them."""
+    assert short(name) == shown
+    rule = names.rules().rule(name)
+    assert (rule.of if rule else "", rule.part if rule else "") == (work, part)
