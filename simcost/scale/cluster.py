@@ -141,7 +141,9 @@ class Cluster:
         try:
             self._client.wait_for_workers(1, timeout=_JOIN_S)
         except TimeoutError:
-            raise SpecError(f"no worker has joined the scheduler in {_JOIN_S:.0f} s") from None
+            raise SpecError(
+                f"no worker has joined the scheduler in {_JOIN_S:.0f} s: ask again when one runs (jobs may still be queued)"
+            ) from None
         with _in_a_line():
             for worker, said in self._client.run(fingerprint.differs, self._expected, on_error="return").items():
                 if isinstance(said, BaseException):
