@@ -160,4 +160,4 @@ def test_a_slow_table_is_told_and_another_speaks_for_its_engine(package: tuple[P
     unsound = {row["table"]: row["verdict"] for row in result.tables["verdicts"] if row["verdict"] != "sound"}
     assert result.metrics["unsound"] == len(unsound)
     picks = (tmp_path / "out" / "h200" / "tables" / "picks.csv").read_text()
-    assert "collective,all_reduce-custom,vllm,sglang/0.5.14,no sound table of its own: sglang's" in picks
+    assert "collective,all_reduce-custom,vllm,sglang/0.5.14,no sound table of this engine: sglang's is used" in picks

@@ -350,7 +350,7 @@ def test_then_a_siblings_then_another_engines_and_an_unsound_one_never() -> None
         ("b200:vllm/1.0",), "own, of the b200",
     )  # fmt: skip
     found = pick([Verdict(mine, "slow"), Verdict(sibling, "slow"), Verdict(other, "")], "gb200", "vllm")
-    assert found == (("sglang/1.0",), "no sound table of its own: sglang's")
+    assert found == (("sglang/1.0",), "no sound table of this engine: sglang's is used")
     assert pick([Verdict(mine, "slow"), Verdict(sibling, "slow")], "gb200", "vllm") is None
     assert pick([Verdict(gemm(), "")], "h200", "vllm") is None  # too few rows to speak
 

@@ -90,7 +90,7 @@ class _Rule:
         """Sound tables in the order in which they answer, each with how it came here."""
         found = self._of(device, family, which, engine, "own")
         for other in self._substitutes[engine]:
-            found += self._of(device, family, which, other, f"no sound table of its own: {other}'s")
+            found += self._of(device, family, which, other, f"no sound table of this engine: {other}'s is used")
         if engine == "trtllm" and family == "experts" and found and found[0][1] == "own":
             found = _generated_first(found)
         return found
@@ -101,7 +101,7 @@ class _Rule:
         for sibling in self._siblings(device):
             table = self._own(sibling, family, which, engine)
             if table is not None:
-                found.append((table, f"{how}, of the {sibling}"))
+                found.append((table, f"{how}, measured on {sibling}"))
         return found if has_parts(family) else found[:1]
 
     def _siblings(self, device: str) -> list[str]:
@@ -153,7 +153,7 @@ def _generated_first(chain: list[tuple[Evidence, str]]) -> list[tuple[Evidence, 
             return [
                 (
                     table,
-                    f"its generated kernels, timed through {table.engine}: its CUTLASS takes {ratio:.2f} times as long",
+                    f"its generated kernels, timed in {table.engine}: its CUTLASS kernels take {ratio:.2f} times as long",
                 ),
                 *chain,
             ]

@@ -195,7 +195,7 @@ def test_the_report_has_bars_and_the_page_its_tables() -> None:
     zero = next(line for line in found.tables["recipes"] if line["recipe"] == "deepseek-r1-zero")
     assert zero["published_step_s"] == pytest.approx(68.5, abs=0.05)
     assert not found.fits
-    assert found.tables["worst"][0]["story"].startswith("of 134 s, 0.7 saved 41")
+    assert found.tables["worst"][0]["story"].startswith("version 0.7 saves 41 of 134 s")
     text = page.text(found)
     assert all(
         f"## {title}" in text
