@@ -347,7 +347,7 @@ def test_then_a_siblings_then_another_engines_and_an_unsound_one_never() -> None
     mine, sibling = thick(gemm(hw="gb200")), thick(gemm(hw="b200"))
     other = thick(gemm(engine="sglang", hw="gb200"))
     assert pick([Verdict(mine, "slow"), Verdict(sibling, ""), Verdict(other, "")], "gb200", "vllm") == (
-        ("b200:vllm/1.0",), "own, of the b200",
+        ("b200:vllm/1.0",), "own, measured on b200",
     )  # fmt: skip
     found = pick([Verdict(mine, "slow"), Verdict(sibling, "slow"), Verdict(other, "")], "gb200", "vllm")
     assert found == (("sglang/1.0",), "no sound table of this engine: sglang's is used")
