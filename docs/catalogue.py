@@ -96,12 +96,14 @@ def said(entry: dict[str, Any], sources: dict[str, str]) -> str:
     if "source" in entry:
         named = entry["source"] if isinstance(entry["source"], list) else [entry["source"]]
         parts.append("; ".join(sources.get(name, name) for name in named))
+    if "low" in entry and "high" in entry:
+        parts.append(f"{entry['low']} to {entry['high']}")
     parts += [
-        f"{entry[key]}" if key in ("reason", "note") else f"{key} {entry[key]}"
+        f"{entry[key]}" if key in ("reason", "note") else f"{key}: {entry[key]}"
         for key in entry
-        if key not in ("value", "source")
+        if key not in ("value", "source", "low", "high")
     ]
-    return cell(". ".join(parts))
+    return cell("; ".join(parts))
 
 
 def device(path: Path) -> str:
@@ -127,7 +129,7 @@ def device(path: Path) -> str:
             "",
             "## Assumptions",
             "",
-            "Nobody publishes these values for this device; each has its reason.",
+            "No source publishes these values for this device; each has its reason.",
             "",
             "| key | value | reason |",
             "|---|---|---|",
@@ -141,12 +143,12 @@ def device(path: Path) -> str:
     lines += ["", "## Measurements", ""]
     if own:
         lines.append(
-            f"Measured kernels of this device answer. [How far curves are from rows that they have not seen](../validation/{name}.md)."
+            f"Times follow from kernels measured on this device. [How far curves are from measurements that they have not seen](../validation/{name}.md)."
         )
     elif like:
         reason = profile["measurements"].get("reason")
         lines.append(
-            f"No kernel table of this device answers; the measurements of [{like}]({like}.md) stand in, with wider intervals."
+            f"This device has no table of measured kernels; its times follow from the measurements of [{like}]({like}.md), with wider intervals."
             + (f" Reason: {reason}." if reason else "")
         )
     else:

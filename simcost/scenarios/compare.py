@@ -238,8 +238,12 @@ def _cheapest(designs: list[Row], winners: dict[str, object], alike: list[str]) 
     best = winners.get(f"best_{_USD}")
     if len(usd) < 2:
         return []
-    tied_with = f"is tied with {', '.join(alike)}" if alike else f"is the cheapest, {show(usd[str(best)], 'usd')}"
-    return [f"a million output tokens: {best} {tied_with}"]
+    tied_with = (
+        f"{best} is tied with {', '.join(alike)}"
+        if alike
+        else f"{best} is the cheapest, {show(usd[str(best)], 'usd')} per million output tokens"
+    )
+    return [f"price: {tied_with}"]
 
 
 def _placed(row: Row, winners: dict[str, object], tied: dict[str, list[str]], costs: dict[str, dict[str, Cost]]) -> Row:

@@ -113,7 +113,7 @@ def check(names: Sequence[str], q: Question) -> None:
     """Raises SpecError for a schedule that is none or comes twice, and for numbers that are none."""
     for at, name in enumerate(names):
         if name not in known():
-            raise SpecError(f"unknown schedule '{name}', one of {', '.join(known())}{nearest(name, known())}")
+            raise SpecError(f"unknown schedule '{name}' (one of {', '.join(known())}){nearest(name, known())}")
         if name in names[:at]:
             raise SpecError(f"'{name}' is given twice")
     if not names:

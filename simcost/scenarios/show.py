@@ -163,7 +163,7 @@ def show_model(name: str | Mapping[str, Any], sets: dict[str, Any], isl: float =
     ]
     return Result(
         "show model", {"model": inputs.stated(query.model), "isl": number(isl), "set": dict(sets)}, {k: number(v) for k, v in found.items()},
-        {"blocks": rows, "cache of a sequence": kept, f"training FLOPs a token at {isl:,.0f} tokens": training}, tuple(said),
+        {"blocks": rows, "cache of a sequence": kept, f"training FLOPs per token at {isl:,.0f} tokens": training}, tuple(said),
         tuple(dict.fromkeys(f"{type(b).__name__}: {b.source}" for _, b in model.blocks())),
         _headline(model),
         dimensions=dimensions(model),

@@ -11,7 +11,11 @@ from simcost.model import load
 REFUSED = [
     (["plans", "--phase", "train", "--mtbf", "50000h"], "No such option: --mtbf (it is an option of "),
     (["decode", "--modle", "x"], "No such option: --modle (Possible options: --model"),
-    (["models"], "No such command 'models'; did you mean 'simcost list models'?"),
+    (["models"], "no command 'models'; did you mean 'simcost list models'?"),
+    (["decod"], "no command 'decod' (simcost --help lists them); did you mean 'decode'?"),
+    (["validate", "steps"], "no command 'steps' (one of blocks, kernels,"),
+    (["schedule", "1f1b", "--pp", "4"], "missing --microbatches: micro-batches of a step, of both directions together"),
+    (["calibrate", "import", "csv"], "missing argument 'file': CSV with the family's columns"),
     (["gpus"], "did you mean 'simcost list hardware'?"),
     (["keys", "plan.precision"], "'plan.precision' is in 'simcost keys plan'"),
     (["decode", "llama-3.1-8b"], "write a name after its option, as in --model NAME"),

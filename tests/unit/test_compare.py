@@ -113,7 +113,7 @@ def test_the_verdict_names_the_fastest_or_those_that_cannot_be_told_from_it() ->
         for name, value in (("tpot", tpot), ("ttft", ttft))
     ]
     usd = found.tables["designs"][1]["usd_per_million_output_tokens"]
-    said.append(f"a million output tokens: llama-3.1-8b is the cheapest, {show(usd, 'usd')}")
+    said.append(f"price: llama-3.1-8b is the cheapest, {show(usd, 'usd')} per million output tokens")
     assert "llama-3.1-70b: the smallest plan that fits has 2 GPUs: tp=2" in found.warnings
     assert found.verdict == "; ".join(
         ["DOES NOT FIT or cannot be run: llama-3.1-70b; times are printed as if the memory sufficed", *said]

@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+from simcost.errors import nearest
+
 _LISTED = {
     "models": "models", "model": "models", "hardware": "hardware", "devices": "hardware", "gpus": "hardware", "hw": "hardware", "engines": "engines",
 }  # fmt: skip
@@ -23,9 +25,37 @@ def of(message: str, argv: Sequence[str], app: typer.Typer) -> str:
     if found := re.match(r"No such option: (--[\w-]+)", message):
         having = [name for name in owners(app, found[1]) if name != argv[0]]
         return f"No such option: {found[1]} (it is an option of {', '.join(having)})" if having else message
-    if (found := re.match(r"No such command '([\w-]+)'", message)) and found[1] in _LISTED:
-        return f"No such command '{found[1]}'; did you mean 'simcost list {_LISTED[found[1]]}'?"
+    if found := re.match(r"No such command '([^']*)'", message):
+        return f"no command '{found[1]}'{_meant(found[1], argv, app)}"
+    if found := re.match(r"Missing (?:option|argument) '([^' ]+)", message):
+        named = found[1] if found[1].startswith("-") else f"argument '{found[1]}'"
+        return f"missing {named}{_wanted(found[1], argv, app)}"
     return message
+
+
+def _meant(word: str, argv: Sequence[str], app: typer.Typer) -> str:
+    """The command that a word stands for, or the commands among which it was looked for."""
+    if word in _LISTED:
+        return f"; did you mean 'simcost list {_LISTED[word]}'?"
+    before = list(argv[: argv.index(word)]) if word in argv else []
+    group = typer.main.get_command(app)
+    for one in before:
+        group = getattr(group, "commands", {}).get(one, group)
+    known = [name for name, command in getattr(group, "commands", {}).items() if not command.hidden]
+    listed = f" (one of {', '.join(known)})" if before else " (simcost --help lists them)"
+    return f"{listed}{nearest(word, known)}"
+
+
+def _wanted(option: str, argv: Sequence[str], app: typer.Typer) -> str:
+    """What a value that is missing means: the first sentence of its help."""
+    said = " ".join(argv)
+    for name, command in _commands(typer.main.get_command(app), ""):
+        if said.startswith(name):
+            for one in command.params:
+                if option in (*one.opts, str(one.metavar), str(one.name).upper()) and getattr(one, "help", None):
+                    sentence = re.split(r"(?<=[a-z)])[.;:] ", str(one.help))[0].rstrip(".")
+                    return f": {sentence if sentence[:2].isupper() else sentence[:1].lower() + sentence[1:]}"
+    return ""
 
 
 def owners(app: typer.Typer, option: str) -> list[str]:

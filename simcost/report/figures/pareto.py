@@ -204,4 +204,4 @@ def _with_side(unit: Scale, name: str) -> str:
 def _question(found: Fronts) -> str:
     if (found.x, found.y) == (USER, GPU):
         return "What does speed for each user cost in throughput per GPU?"
-    return f"What does {title(found.x)} cost in {title(found.y)}?"
+    return f"How do {title(found.x)} and {title(found.y)} trade off?"
