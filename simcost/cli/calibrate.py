@@ -124,7 +124,7 @@ def transfer(
 @app.command("run")
 def run(
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for rows and report.md (.csv, .json by --format); it is made.")
+        Path, typer.Option("-o", "--output", help="Folder for rows and report.md (.csv, .json by --format); it is created.")
     ],
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
     mode: Annotated[str, typer.Option("--mode", help="quick, standard or full.", autocompletion=o.starting(("quick", "standard", "full")))] = "standard",

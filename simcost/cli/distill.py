@@ -18,7 +18,7 @@ def distill(
     osl: Annotated[str, typer.Option("--osl", metavar="<lengths>", help="Tokens of an answer of the teacher.")],
     samples: Annotated[str | None, typer.Option("--samples", metavar="<count>", help="Prompts with their answers that are trained on; or --tokens.")] = None,
     tokens: Annotated[str | None, typer.Option("--tokens", help="Tokens of an epoch, in place of --samples: 4.3B.")] = None,
-    epochs: Annotated[float, typer.Option("--epochs", help="Times that each sample is trained on.")] = 1.0,
+    epochs: Annotated[float, typer.Option("--epochs", help="Number of times that each sample is trained on.")] = 1.0,
     kept: Annotated[float, typer.Option("--kept", help="Share of the teacher's answers that is kept after selection.")] = 1.0,
     texts: Annotated[str, typer.Option("--texts", help="Texts on which logits and hidden states are computed: given, or teacher (it writes them first).", autocompletion=o.starting(("given", "teacher")))] = "given",
     student_osl: Annotated[str | None, typer.Option("--student-osl", metavar="<lengths>", help="Tokens of an answer of the student, where they differ.")] = None,

@@ -210,7 +210,7 @@ Variant = Annotated[
     list[str] | None,
     typer.Option(
         "--variant",
-        help="A variant of the first model: attention=gqa:8,ffn=dense,iso=params; hw=h20,plan.tp=16; engine=vllm; model=... of another one.",
+        help="A variant of the first model: attention=gqa:8,ffn=dense,iso=params; hw=h20,plan.tp=16; engine=vllm; model=... takes another model.",
     ),
 ]
 Metric = Annotated[
@@ -245,12 +245,14 @@ Groups = Annotated[
 Gpus = Annotated[
     str | None,
     typer.Option(
-        "--gpus", metavar="<count>", help="GPUs of the cluster: the plan must fit on them; copies of it use the others."
+        "--gpus", metavar="<count>", help="GPUs of the cluster: the plan must fit on them; the others run copies of it."
     ),
 ]
 Nodes = Annotated[
     str | None,
-    typer.Option("--nodes", metavar="<count>", help="The same in nodes (scale-up domains of the profile)."),
+    typer.Option(
+        "--nodes", metavar="<count>", help="The size of the cluster in nodes (scale-up domains of the profile)."
+    ),
 ]
 Counts = Annotated[
     str,

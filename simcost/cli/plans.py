@@ -23,7 +23,7 @@ def plans(
     rate: Annotated[str | None, typer.Option("--rate", help="serve: requests that come at random, 20/s or 900/min; default the most that one GPU can take.")] = None,
     slo: Annotated[str | None, typer.Option("--slo", help="serve: both limits at once, ttft=2s,tpot=50ms.")] = None,
     prefix_hit: Annotated[float | None, typer.Option("--prefix-hit", help="serve: share of a prompt that the prefix cache holds.")] = None,
-    prefix_from: Annotated[str | None, typer.Option("--prefix-from", metavar="<where>", help="serve: where those are: pool (of the GPUs, the default), host (the host's memory), recompute (nowhere: computed again).")] = None,
+    prefix_from: Annotated[str | None, typer.Option("--prefix-from", metavar="<where>", help="serve: where cached prefixes are: pool (of the GPUs, the default), host (the host's memory), recompute (nowhere: computed again).")] = None,
     metric: o.Metric = None,
     tpot: Annotated[str | None, typer.Option("--tpot", help="Only plans whose time per output token is at most this: 50ms, or 0.05 (seconds).")] = None,
     ttft: Annotated[str | None, typer.Option("--ttft", help="Only plans whose time to first token is at most this: 2s, or 2 (seconds).")] = None,

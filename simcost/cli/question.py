@@ -83,7 +83,7 @@ def _options() -> list[Any]:
     ]
     declared[_FILE] = Annotated[
         Path | None,
-        typer.Option("--plan", help="File of settings (.toml, .json): tables as in `simcost keys --schema`. The line overrides it."),
+        typer.Option("--plan", help="File of settings (.toml, .json): tables as in `simcost keys --schema`. Options of the command line override it."),
     ]  # fmt: skip
 
     return parsed(declared)

@@ -37,10 +37,10 @@ def shown(
 def loss(
     model: Annotated[str | None, typer.Option("--model", help=o.MODEL, autocompletion=o.model_names)] = None,
     tokens: Annotated[str | None, typer.Option("--tokens", help="Training tokens: 1.4T, 300B, 1.4e12.")] = None,
-    training_flops: Annotated[str | None, typer.Option("--training-flops", help="A training compute instead of a model: 5.76e23.")] = None,
+    training_flops: Annotated[str | None, typer.Option("--training-flops", help="Training compute in FLOPs, instead of a model: 5.76e23.")] = None,
     isl: Annotated[str | None, typer.Option("--isl", metavar="<count>", help="Tokens of a training sequence, where a law counts FLOPs of attention; default 4096.")] = None,
     range: Annotated[
-        str, typer.Option("--range", help="fitted, or published: as far as the sources themselves used their laws.", autocompletion=o.starting(("fitted", "published")))
+        str, typer.Option("--range", help="Range in which laws are used: fitted, or published (as far as their sources used them).", autocompletion=o.starting(("fitted", "published")))
     ] = "fitted",
     set: o.Set = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip

@@ -25,7 +25,7 @@ def serve(
     draft_model: o.DraftModel = None,
     prefill_pool: o.PrefillPool = None,
     decode_pool: o.DecodePool = None,
-    events: Annotated[bool, typer.Option("--events", help="Also request by request: P50, P90 and P99, with bursts and finite runs.")] = False,
+    events: Annotated[bool, typer.Option("--events", help="Also simulate request by request: P50, P90 and P99, with bursts and finite runs.")] = False,
     requests: Annotated[str | None, typer.Option("--requests", metavar="<count>", help="--events: requests in all; default 10 per user; at a rate 20 for each in flight, at least 1,000 per replica.")] = None,
     seed: Annotated[str | None, typer.Option("--seed", metavar="<seeds>", help="--events: seed of the random draws; default 1. Several (1,2,3 or 1..16) are one run each, and the figures are their means.")] = None,
     warmup: Annotated[float | None, typer.Option("--warmup", help="--events: share of the requests left out at the start; default 0.1.")] = None,

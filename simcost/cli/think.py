@@ -25,7 +25,7 @@ def think(
     concurrency: Annotated[str | None, typer.Option("--concurrency", metavar="<count>", help="Queries that run at the same time.")] = None,
     rate: Annotated[str | None, typer.Option("--rate", help="Queries that arrive at random: 2/s, 90/min.")] = None,
     usd_per_million: Annotated[str | None, typer.Option("--usd-per-million", help="Price list in place of the fleet's cost: USD per million tokens of prompts and answers, 0.28:0.42; a third number is for cached prompts.")] = None,
-    parallel: Annotated[str, typer.Option("--parallel", help="Several answers per query: best:8, majority:16, tree:16:4:8 (parts at a time, branches of each that is kept, levels).")] = "single",
+    parallel: Annotated[str, typer.Option("--parallel", help="Several answers per query: best:8, majority:16, tree:16:4:8 (parts at a time, branches per kept part, levels).")] = "single",
     accuracy: Annotated[str | None, typer.Option("--accuracy", help="CSV of budget or level and accuracy, pass@8, majority@16: shares from 0 to 1.")] = None,
     versus: Annotated[str | None, typer.Option("--versus", help="A larger model to compare with.", autocompletion=o.model_names)] = None,
     versus_osl: Annotated[str | None, typer.Option("--versus-osl", metavar="<lengths>", help="Tokens of an answer of the larger model, where they differ.")] = None,

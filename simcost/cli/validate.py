@@ -89,7 +89,7 @@ def serving(
     rows: Annotated[Path | None, typer.Argument(help="A benchmark of your own: CSV (docs/howto/validate-on-your-own-benchmark.md), or the JSON of vllm bench serve or of SGLang's bench_serving; or rows with the columns of aiconfigurator-core's silicon_sample.csv, default: those of the installed package (extra validate).")] = None,
     sample: Annotated[bool, typer.Option("--sample/--no-sample", help="Compare with the silicon sample.")] = True,
     published: Annotated[bool, typer.Option("--published/--no-published", help="Also compare with published measurements that ship.")] = True,
-    peer: Annotated[str | None, typer.Option("--peer", help="A Python that has aiconfigurator, whose predictions are shown beside; default: this one, if it has it.")] = None,
+    peer: Annotated[str | None, typer.Option("--peer", help="Python interpreter with aiconfigurator, whose predictions are shown beside; default: this one, if it has it.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Picture of predicted over measured TPOT: .png or .svg.")] = None,
     model: Annotated[str, typer.Option("--model", help="Your benchmark: the model, where the file does not state it.", autocompletion=o.model_names)] = "",
     hw: Annotated[str, typer.Option("--hw", help="Your benchmark: the device, where the file does not state it.", autocompletion=o.hardware_names)] = "",

@@ -75,7 +75,7 @@ PLANS: Rows = (
     ("probability_behind", "probability", "", "of a row: the *probability of the difference*: that its ranked metric, of a map the first of `--pareto`, is worse than that of the best plan, point or variant; null for the best itself"),
     ("best_or_tied", FLAG, "", "of a row: the best plan, point or variant, or one tied with it"),
     ("vpp", "count", "", "virtual stages that each pipeline rank holds, of schedules that take several; 1 for the others"),
-    ("micro_batch", "count", "", "sequences of a micro-batch of a replica"),
+    ("micro_batch", "count", "", "sequences per micro-batch and replica"),
     ("recompute", TEXT, "", "what backward passes run again"),
     ("zero_stage", "count", "", "what data-parallel ranks share out: 1 the states of the optimizer, 3 weights and gradients too"),
     ("priced_by", TEXT, "", "of a plan of training: the executor, or closed forms, which have no interval"),

@@ -195,7 +195,7 @@ MODEL = (
     _model("vision_config", TABLE, "a tower for images, loaded beside the model"),
     _model("audio_config", TABLE, "a tower for sounds, loaded beside the model"),
     _model("wrapper_model_type", NAME, "model_type of the multimodal class around the language model, in a config on one level"),
-    _model("assume_llama", FLAG, "a model_type that is not known is read as Llama's, also where its keys do not prove it"),
+    _model("assume_llama", FLAG, "read an unknown model_type as Llama's, also where its keys do not prove it"),
     _model("word_embed_proj_dim", COUNT, "width of the embedding; other than hidden_size is not modelled"),
 )  # fmt: skip
 
@@ -203,5 +203,5 @@ MODEL = (
 SWAPS = (
     Setting("model", "attention", NAME, "a swap: every layer gets mha, gqa:8, mqa, mla, mla:512, mfa, mfa:2048, swa:4096, dsa, gdn, kda, mamba2, mamba or lightning, or a pattern of layers such as hybrid:3xgdn+1xgqa; what it chooses is printed", "the config's"),
     Setting("model", "ffn", NAME, "a swap: every layer gets dense, or moe:E/k/shared/width, as in moe:256/8/1/2048", "the config's"),
-    Setting("model", "iso", NAME, "what a swap holds equal, by one width: params, active, flops, or loss:1T (by scaling laws, on so many training tokens), by the width of the FFN or of experts; kv by KV heads or the rank of a latent", "active where the FFN's width is open"),
+    Setting("model", "iso", NAME, "what a swap keeps equal by solving for one width: params, active, flops, or loss:1T (by scaling laws, for this many training tokens) solve for the width of the FFN or of experts; kv solves for KV heads or the rank of a latent", "active where the FFN's width is open"),
 )  # fmt: skip

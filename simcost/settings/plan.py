@@ -15,14 +15,14 @@ _MEGATRON, _VLLM = "Megatron Core, parallel_state.py", "vLLM, engine arguments"
 SIZES = ("tp", "pp", "ep", "dp", "cp", "etp", "dp_attention")  # that have an option, and a keyword, of their own
 
 PLAN = (
-    _plan("tp", COUNT, "tensor parallelism: heads and widths are cut over so many devices", "1", aliases=("tensor_parallel_size", "tp_size"), source=_MEGATRON),
-    _plan("cp", COUNT, "context parallelism: tokens of a sequence are cut over so many", "1", aliases=("context_parallel_size", "cp_size"), source=_MEGATRON),
+    _plan("tp", COUNT, "tensor parallelism: number of devices among which heads and widths are split", "1", aliases=("tensor_parallel_size", "tp_size"), source=_MEGATRON),
+    _plan("cp", COUNT, "context parallelism: number of devices among which the tokens of a sequence are split", "1", aliases=("context_parallel_size", "cp_size"), source=_MEGATRON),
     _plan("dp_attention", COUNT, "replicas of the attention that share one set of experts", "ep / (tp · cp), at least 1", source="SGLang, --enable-dp-attention"),
     _plan("pp", COUNT, "pipeline stages", "1", aliases=("pipeline_parallel_size", "pp_size"), source=_MEGATRON),
     _plan("vpp", COUNT, "virtual stages per device", "1", aliases=("virtual_pipeline_model_parallel_size",), source=_MEGATRON),
     _plan("dp", COUNT, "whole copies of the model", "as many as plan.gpus hold, else 1"),
-    _plan("ep", COUNT, "expert parallelism: experts are spread over so many devices", "1", aliases=("expert_parallel_size", "ep_size"), source=_MEGATRON),
-    _plan("etp", COUNT, "slices that each expert's width is cut into", "devices of a stage / ep", aliases=("expert_tensor_parallel_size",), source=_MEGATRON, needs=(("", "experts"),)),
+    _plan("ep", COUNT, "expert parallelism: number of devices over which experts are spread", "1", aliases=("expert_parallel_size", "ep_size"), source=_MEGATRON),
+    _plan("etp", COUNT, "number of slices into which the width of each expert is split", "devices of a stage / ep", aliases=("expert_tensor_parallel_size",), source=_MEGATRON, needs=(("", "experts"),)),
     _plan("gpus", COUNT, "devices of the cluster; --gpus and --nodes say the same", "as many as the plan takes"),
     _plan("redundant_experts", COUNT, "slots for copies of busy experts (EPLB), over all ranks", "0", least=0, needs=(("", "experts"),), source="DeepSeek, EPLB"),
     _plan("capacity_factor", FACTOR, "rows that each expert may take over its fair share, the rest is padded; none: dropless", "none", needs=(("", "experts"),), source="Megatron Core, moe_expert_capacity_factor"),

@@ -12,18 +12,18 @@ def _phase(key: str, meaning: str, default: str, **more: Any) -> Setting:
 
 
 PHASE = (
-    _phase("batch", "sequences in all, over all replicas", "1", aliases=("batch_size",)),
+    _phase("batch", "number of sequences over all replicas", "1", aliases=("batch_size",)),
     _phase("context", "tokens that the new token attends to, itself included", "4096", steps=("decode",), aliases=("context_length",), kind=LENGTH),
     _phase("isl", "new tokens per sequence (input sequence length)", "4096", steps=("prefill",), aliases=("input_len", "input_length"), kind=LENGTH),
     _phase("past", "tokens already in the cache (chunked prefill)", "0", steps=("prefill",), least=0, kind=LENGTH),
-    _phase("chunk", "a prompt passes in chunks of so many tokens", "the whole prompt", steps=("prefill",), aliases=("chunk_size",), kind=LENGTH),
+    _phase("chunk", "tokens per chunk of a prompt (chunked prefill)", "the whole prompt", steps=("prefill",), aliases=("chunk_size",), kind=LENGTH),
     _phase("images", "images of each sequence, which pass the model's tower; their tokens are part of isl", "0", steps=("prefill",), least=0),
     _phase("image_height", "pixels of each image's height, of towers that keep an image's size", "", steps=("prefill",)),
     _phase("image_width", "pixels of its width", "", steps=("prefill",)),
-    _phase("prefill_tokens", "a mixed step: so many tokens of a prompt come in beside the new ones, on every attention replica", "0", steps=("decode",), least=0, kind=LENGTH),
-    _phase("prefill_past", "tokens of that prompt that are cached already", "0", steps=("decode",), least=0, kind=LENGTH),
-    _phase("micro_batch", "sequences of a micro-batch of a replica", "1", steps=TRAIN),
-    _phase("global_batch", "sequences of a step, over all replicas", "4 micro-batches of a replica for each pipeline stage", steps=TRAIN),
+    _phase("prefill_tokens", "mixed step: tokens of a prompt that are computed together with the new ones, on every attention replica", "0", steps=("decode",), least=0, kind=LENGTH),
+    _phase("prefill_past", "tokens of that prompt that are already in the cache", "0", steps=("decode",), least=0, kind=LENGTH),
+    _phase("micro_batch", "sequences per micro-batch and replica", "1", steps=TRAIN),
+    _phase("global_batch", "sequences per step over all replicas", "4 micro-batches per replica and pipeline stage", steps=TRAIN),
     _phase("seq", "tokens of a sequence", "4096", steps=TRAIN, aliases=("seq_len", "sequence_length"), kind=LENGTH),
     _phase("routing", "how tokens choose experts: balanced, random, zipf:0.5, dirichlet:1, or tokens per expert as CSV, a line per layer", "random", kind=NAME, steps=(*STEPS, *TRAIN)),
 )  # fmt: skip

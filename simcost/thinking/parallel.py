@@ -23,7 +23,7 @@ MOST = 1024  # answers at a time
 STRATA = 1024  # equal parts of a distribution, each of which its middle stands for
 _CELLS, _FEWEST = 4096, 64  # of the grid on which sums are added up: in all, and of one addend
 _AT_ONCE = 1 << 20  # numbers of grids that are transformed together: what a cache holds
-WRITE = "write best:8, majority:16 or tree:16:4:8 (parts at a time, branches of each that is kept, levels)"
+WRITE = "write best:8, majority:16 or tree:16:4:8 (parts at a time, branches per kept part, levels)"
 
 
 @frozen

@@ -14,7 +14,7 @@ REFUSED = [
     (["models"], "no command 'models'; did you mean 'simcost list models'?"),
     (["decod"], "no command 'decod' (simcost --help lists them); did you mean 'decode'?"),
     (["validate", "steps"], "no command 'steps' (one of blocks, kernels,"),
-    (["schedule", "1f1b", "--pp", "4"], "missing --microbatches: micro-batches of a step, of both directions together"),
+    (["schedule", "1f1b", "--pp", "4"], "missing --microbatches: micro-batches per step, of both directions together"),
     (["calibrate", "import", "csv"], "missing argument 'file': CSV with the family's columns"),
     (["gpus"], "did you mean 'simcost list hardware'?"),
     (["keys", "plan.precision"], "'plan.precision' is in 'simcost keys plan'"),
