@@ -16,6 +16,7 @@ from simcost.bulk import block, cells, plan
 from simcost.bulk.parts import Part
 from simcost.bulk.plan import Plan
 from simcost.num import Array
+from simcost.query import Point
 from simcost.report.text import csv_cell
 from simcost.result import Row
 from simcost.scenarios import design_map, sweep
@@ -48,7 +49,12 @@ class Totals:
 def named_reasons(whole: Plan, totals: Totals) -> dict[int, str]:
     """The reasons of the first rows that cannot run, with their numbers."""
     found = dict(totals.first)
-    sweep.name_numbers(whole.query, whole.labels, list(found), found)
+    packed = whole.packed()
+
+    def structure(i: int) -> Point:
+        return Point(whole.fixed[i], None) if i in whole.failed else plan.point_of(packed, i)
+
+    sweep.name_numbers(whole.query, whole.vector, whole.labels, list(found), found, structure)
     return found
 
 

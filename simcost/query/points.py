@@ -7,8 +7,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 
@@ -196,14 +196,37 @@ def _hw_value(query: Query, key: str, value: Any) -> float:
     return float(hardware.override(key, value, facts_of(query), hardware.read(query.hw)[0]))
 
 
-def reason(query: Query, values: Mapping[str, Any], advise: bool) -> str:
+def reason(
+    query: Query, values: Mapping[str, Any], advise: bool, known: Point | None = None, index: Sequence[int] = ()
+) -> str:
     """The first rule that one point of a sweep breaks, with its numbers, which arrays do not show; "" where none. `advise`: with
-    the nearest plans that hold."""
+    the nearest plans that hold; `known`: its structure, whose model is not built again, with its place `index` on the array axes."""
     try:
-        w = _arrays(query, values, [])
+        base = None if known is None or known.workload is None else model_at(known.workload.model, index)
+        w = with_arrays(query.at(values), {}, base)
     except SimcostError as error:
         return str(error)
     return feasible.broken(w, advise)
+
+
+def model_at(model: ModelSpec, index: Sequence[int]) -> ModelSpec:
+    """The model at one point of the array axes, of which `index` is one number each: what building it for this point alone gives, but for its notes."""
+    return cast(ModelSpec, _at(model, index))
+
+
+def _at(value: Any, index: Sequence[int]) -> Any:
+    if isinstance(value, np.ndarray) and value.ndim:
+        return float(value[tuple(i if n > 1 else 0 for i, n in zip(index, value.shape, strict=True))])
+    if type(value) is tuple:
+        found = tuple(_at(each, index) for each in value)
+        return value if all(a is b for a, b in zip(found, value, strict=True)) else found
+    if isinstance(value, Mapping):
+        return {key: _at(each, index) for key, each in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {each.name: getattr(value, each.name) for each in fields(value)}
+        changed = {name: new for name, part in parts.items() if (new := _at(part, index)) is not part}
+        return replace(value, **changed) if changed else value
+    return value
 
 
 def reasons(w: Workload, shape: tuple[int, ...]) -> tuple[Bools, Any]:

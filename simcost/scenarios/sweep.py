@@ -132,7 +132,7 @@ def _table(query: Query, vector: list[str], priced: list[tuple[Point, dict[str, 
     said: Any = joined.pop("reason")
     if not np.all(feasible):
         said = np.array(said, object)
-    name_numbers(query, labels, np.flatnonzero(~feasible)[:NAMED], said)
+    name_numbers(query, vector, labels, np.flatnonzero(~feasible)[:NAMED], said, lambda i: priced[i][0])
     return Columns(labels, feasible, said, joined)
 
 
@@ -181,14 +181,20 @@ def text(path: str, value: Any) -> Any:
     return str(value) if path in NAMES else value
 
 
-def name_numbers(query: Query, labels: Mapping[str, Sequence[Any]], first: Iterable[int], said: Any) -> None:
-    """Put numbers into the reasons `said` of the rows `first`, the first ones that cannot run, once for all rows of one plan."""
+def name_numbers(
+    query: Query, vector: Sequence[str], labels: Mapping[str, Sequence[Any]], first: Iterable[int], said: Any, structure: Callable[[int], Point]
+) -> None:  # fmt: skip
+    """Put numbers into the reasons `said` of the rows `first`, the first ones that cannot run, once for all rows of one plan. `structure`: by its
+    number."""
     known: dict[tuple[Any, ...], str] = {}
+    shape = tuple(len(query.axes[path]) for path in vector)
+    size = int(np.prod(shape, dtype=int))
     for i in first:
         values = {path: column[i] for path, column in labels.items()}
         key = tuple(value for path, value in values.items() if path not in _IDLE_IN_RULES)
         if key not in known:
-            known[key] = reason(query, values, len(known) < _ADVISED)
+            index = [int(at) for at in np.unravel_index(i % size, shape)] if shape else ()
+            known[key] = reason(query, values, len(known) < _ADVISED, structure(i // size), index)
         said[i] = known[key] or said[i]
 
 

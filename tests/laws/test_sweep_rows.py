@@ -43,6 +43,7 @@ def check(decode: bool, model: str, hw: str, sets: dict[str, Any], sizes: dict[s
         return
     for value, row, mine in zip(varied, found.tables["sweep"], alone, strict=True):
         assert row["feasible"] == isinstance(mine, dict), (value, row.get("reason"), mine)
+        assert row["feasible"] or str(row["reason"]) in mine
         for name, expected in mine.items() if isinstance(mine, dict) else ():
             if isinstance(expected, (int, float)):
                 assert row[name] == pytest.approx(expected, rel=1e-12), (value, name)
@@ -75,3 +76,20 @@ def test_row_of_a_size_is_its_question(model: str, hw: str, sets: dict[str, Any]
     for path, varied in (SIZES | STEPS[decode]).items():
         rest = {name: size for name, size in sizes.items() if name != path}
         check(decode, model, hw, {name: value for name, value in sets.items() if name != path}, rest, path, varied)
+
+
+def test_reasons_of_designs_are_those_of_their_questions() -> None:
+    """Rules on sizes that are cut, on several axes of a model and one of the plan: of 18 designs those that cannot run say what they say alone."""
+    axes = {
+        "model.num_attention_heads": [100, 128, 130],
+        "plan.ep": [8, 16],
+        "model.moe_intermediate_size": [1152, 1536, 2048],
+    }
+    sets, sizes = {"plan.tp": 8}, {"batch": 64, "context": 4096}
+    rows = simcost.decode("deepseek-v3", "h200", set=sets, vary=axes, **sizes).tables["sweep"]
+    refused = [row for row in rows if not row["feasible"]]
+    assert len(rows) == 18
+    assert 10 <= len(refused) < 18
+    for row in refused:
+        alone = answer(True, "deepseek-v3", "h200", sets | {path: row[path] for path in axes}, sizes)
+        assert alone == f"plan: {row['reason']}"
