@@ -118,8 +118,8 @@ Phase = Annotated[str, typer.Option("--phase", help="decode or prefill.", autoco
 Drafts = Annotated[int, typer.Option("--drafts", help="Speculative decoding: tokens proposed per step, by the design's MTP module or by --draft-model.")]  # fmt: skip
 Acceptance = Annotated[float | None, typer.Option("--acceptance", help="Probability that a draft is accepted if those before it are.")]  # fmt: skip
 DraftModel = Annotated[str | None, typer.Option("--draft-model", help="Model that proposes tokens.", autocompletion=model_names)]  # fmt: skip
-PrefillPool = Annotated[str | None, typer.Option("--prefill-pool", metavar="<n:sizes>", help="Disaggregated: instances that prefill, 4:tp=8,ep=8.")]  # fmt: skip
-DecodePool = Annotated[str | None, typer.Option("--decode-pool", metavar="<n:sizes>", help="Disaggregated: instances that decode, 2:dp_attention=16,ep=16.")]  # fmt: skip
+PrefillPool = Annotated[str | None, typer.Option("--prefill-pool", metavar="<n:sizes>", help="Disaggregated: number and plan of the instances that prefill, 4:tp=8,ep=8.")]  # fmt: skip
+DecodePool = Annotated[str | None, typer.Option("--decode-pool", metavar="<n:sizes>", help="Disaggregated: number and plan of the instances that decode, 2:dp_attention=16,ep=16.")]  # fmt: skip
 Mtbf = Annotated[str | None, typer.Option("--mtbf", help="Of the run: mean time between failures of one GPU: 50000h; default Llama 3's.")]  # fmt: skip
 Restart = Annotated[str | None, typer.Option("--restart", help="Of the run: time from a failure to the next step: 15min; default 10 min, assumed.")]  # fmt: skip
 CheckpointRate = Annotated[str | None, typer.Option("--checkpoint-rate", help="Of the run: bytes that all ranks together write per second: '200 GB/s'; default 122 MB/s per GPU, Llama 3's.")]  # fmt: skip

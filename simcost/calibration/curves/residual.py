@@ -102,18 +102,26 @@ class Residual:
 
     def _near_many(self, scaled: Singles) -> tuple[Array, Array, Array]:
         """Of many points [used d, n], block after block: centres stand in rows and points in columns, so that passes are long; a dimension in
-        which all points are equal costs one pass."""
+        which all points are equal costs one pass, and none before the first in which they differ."""
         n = scaled.shape[1]
         mean, error, far = np.empty(n), np.empty(n), np.empty(n)
         centres, weights, local = self._singles
         constant = [bool((values == values[:1]).all()) for values in scaled]
+        lead = next((j for j, same in enumerate(constant) if not same), len(constant))
+        ahead = np.zeros((len(weights), 1), np.float32)
+        for values, column in zip(scaled[:lead], centres[:lead], strict=True):
+            ahead = ahead + np.square(values[:1] - column)
         block, spare = np.empty((2, len(weights) * min(n, _CHUNK)), np.float32)
         for start in range(0, n, _CHUNK):
             rows = slice(start, min(start + _CHUNK, n))
             shape = len(weights), rows.stop - start
             d, k = (room[: shape[0] * shape[1]].reshape(shape) for room in (block, spare))
-            d.fill(0.0)
-            for values, column, same in zip(scaled, centres, constant, strict=True):
+            if lead < len(constant):
+                np.subtract(scaled[lead][rows], centres[lead], out=d)
+                np.add(np.multiply(d, d, out=d), ahead, out=d)
+            else:
+                d[...] = ahead
+            for values, column, same in zip(scaled[lead + 1 :], centres[lead + 1 :], constant[lead + 1 :], strict=True):
                 apart = values[:1] - column if same else np.subtract(values[rows], column, out=k)
                 np.add(d, np.multiply(apart, apart, out=apart), out=d)
             far[rows] = np.maximum(np.sqrt(d.min(axis=0)) - self.reach, 0.0)

@@ -51,7 +51,8 @@ class Sites:
         nothing = 0.0 * at
         if not len(self.keys):
             return nothing, nothing, nothing > 0.0, nothing, nothing > 0.0
-        group, step = _place(sites, across)
+        alone = sites.ndim == 2 and len(sites) > 1 and bool((sites[:, :-1] == sites[:1, :-1]).all())
+        group, step = _place(sites[:1] if alone else sites, across)  # one layer: its place is looked up once
         home = np.minimum(self.groups.searchsorted(group - _SAME), len(self.groups) - 1)
         alike = abs(self.groups[home] - group) < _SAME
         key = home * _APART + step
@@ -64,6 +65,7 @@ class Sites:
         correction = where(known, plain(np.interp(along, self.knots, self.left)), 0.0)
         if across is not None and not every(known):
             correction = where(known, correction, self._between(key, at, above, home, alike))
+        known = np.broadcast_to(known, np.shape(at)) if alone else known
         knot = np.minimum(self.knots.searchsorted(along - _SAME), len(self.knots) - 1)
         exact = known & (beyond == 0) & (abs(self.knots[knot] - along) < _SAME)
         return correction, where(exact, plain(self.on[knot]), plain(self.near[knot])), known, beyond, exact
