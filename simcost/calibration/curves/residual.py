@@ -7,6 +7,7 @@ wrong: steps between two tile regimes. Source: Rasmussen and Williams 2006, chap
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -95,9 +96,11 @@ class Residual:
         """Of few points [used d, n], at once: the centres of a point lie side by side in memory."""
         centres, weights, local = self._singles
         apart = centres.transpose(0, 2, 1) - scaled[:, :, None]
-        d = np.multiply(apart, apart, out=apart).sum(axis=0).T
+        both = np.empty((2, *apart.shape[1:]), np.float32).swapaxes(1, 2)
+        d = both[0]
+        np.multiply(apart, apart, out=apart).sum(axis=0, out=d.T)
         far = np.maximum(np.sqrt(d.min(axis=0)) - self.reach, 0.0)
-        mean, error, far = np.array((*_weighted(d, np.empty_like(d), weights, local), far), np.float64)
+        mean, error, far = np.array((*_weighted(both, weights, local), far), np.float64)
         return mean, error, far
 
     def _near_many(self, scaled: Singles) -> tuple[Array, Array, Array]:
@@ -111,11 +114,12 @@ class Residual:
         ahead = np.zeros((len(weights), 1), np.float32)
         for values, column in zip(scaled[:lead], centres[:lead], strict=True):
             ahead = ahead + np.square(values[:1] - column)
-        block, spare = np.empty((2, len(weights) * min(n, _CHUNK)), np.float32)
+        room = np.empty(2 * len(weights) * min(n, _CHUNK), np.float32)
         for start in range(0, n, _CHUNK):
             rows = slice(start, min(start + _CHUNK, n))
-            shape = len(weights), rows.stop - start
-            d, k = (room[: shape[0] * shape[1]].reshape(shape) for room in (block, spare))
+            shape = 2, len(weights), rows.stop - start
+            both = room[: math.prod(shape)].reshape(shape)
+            d, k = both
             if lead < len(constant):
                 np.subtract(scaled[lead][rows], centres[lead], out=d)
                 np.add(np.multiply(d, d, out=d), ahead, out=d)
@@ -125,13 +129,13 @@ class Residual:
                 apart = values[:1] - column if same else np.subtract(values[rows], column, out=k)
                 np.add(d, np.multiply(apart, apart, out=apart), out=d)
             far[rows] = np.maximum(np.sqrt(d.min(axis=0)) - self.reach, 0.0)
-            mean[rows], error[rows] = _weighted(d, k, weights, local)
+            mean[rows], error[rows] = _weighted(both, weights, local)
         return mean, error, far
 
 
-def _weighted(d: Singles, k: Singles, weights: Singles, local: Singles) -> tuple[Singles, Singles]:
-    """(mean, local error) [n] of points whose squared distances to the centres are `d` [c, n]; `k`: room of the same shape. Both are
-    overwritten."""
+def _weighted(both: Singles, weights: Singles, local: Singles) -> tuple[Singles, Singles]:
+    """(mean, local error) [n] of points. both [2, c, n]: squared distances to the centres, and room of the same shape; both are overwritten."""
+    d, k = both
     np.sqrt(d, out=d)
     # Matern 5/2: (1 + d + d²/3) exp(-d), with -d at hand.
     np.multiply(d, -_ROOT, out=d)
@@ -144,8 +148,9 @@ def _weighted(d: Singles, k: Singles, weights: Singles, local: Singles) -> tuple
     mean = _column_sums(np.multiply(k, weights, out=d))
     for _ in range(_SHARPER):
         np.multiply(k, k, out=k)
-    weight = np.maximum(_column_sums(k), np.float32(1e-30))
-    return mean, np.asarray(_column_sums(np.multiply(k, local, out=d)) / weight, np.float32)
+    np.multiply(k, local, out=d)
+    errors, weight = _column_sums(both)
+    return mean, np.asarray(errors / np.maximum(weight, np.float32(1e-30)), np.float32)
 
 
 def levelled(
@@ -189,22 +194,24 @@ def _summed(columns: Array) -> Array:
 
 
 def _column_sums(values: Singles) -> Singles:
-    """Column sums [n] of [c, n], in the order in which numpy sums a row: by halves, in eight partial sums, pair by pair."""
-    c, n = values.shape
-    if c < _EIGHT:
-        return np.asarray(values.sum(axis=0))
+    """Column sums [..., n] of [..., c, n], in the order in which numpy sums a row: by halves, in eight partial sums, pair by pair."""
+    *others, c, n = values.shape
     if n <= _NARROW:
-        return np.asarray(np.ascontiguousarray(values.T).sum(axis=1))
-    if c > _HALVED:
+        return np.asarray(np.ascontiguousarray(values.swapaxes(-1, -2)).sum(axis=-1))
+    halves = 2 if c > _HALVED else 1
+    if halves > 1 and c % (2 * _EIGHT):
         half = c // 2 // _EIGHT * _EIGHT
-        return np.asarray(_column_sums(values[:half]) + _column_sums(values[half:]))
+        return np.asarray(_column_sums(values[..., :half, :]) + _column_sums(values[..., half:, :]))
     whole = c // _EIGHT * _EIGHT
-    sums = values[:whole].reshape(-1, _EIGHT * n).sum(axis=0).reshape(_EIGHT, n)
-    while len(sums) > 1:
-        sums = sums[::2] + sums[1::2]
-    total: Singles = sums[0]
-    for rest in values[whole:]:
-        total = total + rest
+    total = np.zeros((*others, n), values.dtype)
+    if whole:
+        sums = values[..., :whole, :].reshape(*others, halves, -1, _EIGHT, n).sum(axis=-3)
+        for _ in range(3):
+            sums = sums[..., ::2, :] + sums[..., 1::2, :]
+        sums = sums[..., 0, :]
+        total = sums[..., 0, :] + sums[..., 1, :] if halves > 1 else sums[..., 0, :]
+    for at in range(whole, c):
+        total = total + values[..., at, :]
     return total
 
 
