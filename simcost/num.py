@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -45,6 +46,24 @@ def unboxed(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {unboxed(key): unboxed(each) for key, each in value.items()}
     return type(value)(map(unboxed, value)) if type(value) in (list, tuple) else value
+
+
+def over_arrays(value: Any, act: Callable[[Any], Any]) -> Any:
+    """A value of dataclasses, tuples and mappings with `act` applied to every array with dimensions that stands in it; the same value where none does."""
+    if isinstance(value, np.ndarray):
+        return act(value) if value.ndim else value
+    try:
+        hash(value)
+        return value
+    except TypeError:  # an array has no hash, nor has what holds one
+        pass
+    if isinstance(value, Mapping):
+        return {key: over_arrays(each, act) for key, each in value.items()}
+    if type(value) is tuple:
+        return tuple(over_arrays(each, act) for each in value)
+    if is_dataclass(value):
+        return replace(value, **{one.name: over_arrays(getattr(value, one.name), act) for one in fields(value)})  # type: ignore[type-var]
+    return value
 
 
 def plain(value: Any) -> Num:

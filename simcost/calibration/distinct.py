@@ -35,6 +35,18 @@ class Distinct:
             spread = np.broadcast_to(spread, self.shape)
         return spread.ravel() if self.one is None else np.asarray(spread[self.one])
 
+    def holds(self, columns: Sequence[Array]) -> bool:
+        """Whether points of a kind are equal in all columns, one of which has the shape of the grid."""
+        if (
+            self.one is None
+            or self.which is None
+            or np.broadcast_shapes(*(column.shape for column in columns)) != self.shape
+        ):
+            return False
+        return all(
+            np.array_equal(self.back(self.each(column)), np.broadcast_to(column, self.shape)) for column in columns
+        )
+
     def back(self, values: Num) -> Num:
         """Values [kinds] on every point of the grid."""
         if not self.shape:

@@ -7,7 +7,6 @@ compares every plan of a list with its own query.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
@@ -15,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from simcost import lower
+from simcost.calibration.distinct import Distinct, distinct
 from simcost.cost.calibrated import MOST
 from simcost.cost.cost import Cost
 from simcost.frozen import frozen
-from simcost.num import Index, Num
+from simcost.num import Array, Index, Num, over_arrays
 from simcost.ops.work import Op
 from simcost.program import Priced, after, leaves, price
 from simcost.settings import COUNTS
@@ -42,6 +42,8 @@ class Once:
         self._model: Callable[[Op], Cost] = model
         self._kept: dict[Op, Cost] = getattr(model, "known", {})
         self._known: dict[Any, Cost] = {}
+        self._grids: list[Distinct] = []  # of the points of arrays, by kind: kernels share them
+        self._apart = bool(_arrays(getattr(model, "device", None)))  # a device's arrays stand beside those of an op
         self.multiprocessors = model.multiprocessors
         if hasattr(model, "knows"):
             self.knows = model.knows
@@ -52,14 +54,39 @@ class Once:
         if key not in known:
             if len(known) >= MOST:
                 known.clear()
-            known[key] = self._model(op)
+            known[key] = self._model(op) if key is op or self._apart else self._of_kinds(op)
         return known[key]
+
+    def _of_kinds(self, op: Op) -> Cost:
+        """The cost of a kernel at many points, each kind of points asked once."""
+        columns = [column for column in _arrays(op) if column.size > 1]
+        grid = next((known for known in self._grids if known.holds(columns)), None)
+        if grid is None:
+            grid = distinct(columns)
+            if grid.one is not None:
+                self._grids.append(grid)
+        if grid.one is None:
+            return self._model(op)
+        found = self._model(over_arrays(op, grid.each))
+        return found.each(lambda value: grid.back(np.asarray(value, np.float64)) if np.ndim(value) else value)
+
+
+def _arrays(value: Any) -> list[Array]:
+    """The arrays with dimensions that stand in a value."""
+    found: list[Array] = []
+
+    def seen(array: Array) -> Array:
+        found.append(array)
+        return array
+
+    over_arrays(value, seen)
+    return found
 
 
 def key_of(value: Any) -> Any:
-    """Something hashable that two equal values share, and no two others."""
+    """Something hashable that two equal values share, and no two others: but for the chance that 64 bits of a hash are the same."""
     if isinstance(value, np.ndarray):
-        return value.shape, hashlib.blake2b(value.tobytes(), digest_size=16).digest()
+        return value.shape, hash(value.tobytes())
     if isinstance(value, tuple):
         return tuple(key_of(each) for each in value)
     if is_dataclass(value):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -18,7 +18,7 @@ from simcost.estimate import feasible, step
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware
 from simcost.model.spec import ModelSpec
-from simcost.num import Array, Bools, Index, every
+from simcost.num import Array, Bools, Index, every, over_arrays
 from simcost.query.question import (
     Query,
     engine_of,
@@ -211,22 +211,11 @@ def reason(
 
 def model_at(model: ModelSpec, index: Sequence[int]) -> ModelSpec:
     """The model at one point of the array axes, of which `index` is one number each: what building it for this point alone gives, but for its notes."""
-    return cast(ModelSpec, _at(model, index))
 
-
-def _at(value: Any, index: Sequence[int]) -> Any:
-    if isinstance(value, np.ndarray) and value.ndim:
+    def at(value: Array) -> float:
         return float(value[tuple(i if n > 1 else 0 for i, n in zip(index, value.shape, strict=True))])
-    if type(value) is tuple:
-        found = tuple(_at(each, index) for each in value)
-        return value if all(a is b for a, b in zip(found, value, strict=True)) else found
-    if isinstance(value, Mapping):
-        return {key: _at(each, index) for key, each in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        parts = {each.name: getattr(value, each.name) for each in fields(value)}
-        changed = {name: new for name, part in parts.items() if (new := _at(part, index)) is not part}
-        return replace(value, **changed) if changed else value
-    return value
+
+    return cast(ModelSpec, over_arrays(model, at))
 
 
 def reasons(w: Workload, shape: tuple[int, ...]) -> tuple[Bools, Any]:

@@ -7,7 +7,10 @@ import pytest
 
 from simcost.calibration.curves.residual import _column_sums
 from simcost.calibration.distinct import distinct
-from simcost.num import where, within
+from simcost.dtypes import dtype
+from simcost.num import over_arrays, where, within
+from simcost.ops.fused import Fused
+from simcost.ops.gemm import Gemm
 
 
 @pytest.mark.parametrize("shape", [((40, 1), (1, 50)), ((2000,), ())])
@@ -48,3 +51,20 @@ def test_what_takes_long_is_asked_only_of_the_points_of_a_mask() -> None:
     assert np.array_equal(within(x < 2.0, act, (x, y), 0.5), where(x < 2.0, x + y, 0.5))
     assert asked == [8]
     assert within(True, act, (1.0, 2.0), 0.5) == 3.0
+
+
+def test_a_grid_holds_points_that_it_does_not_take_for_one_kind() -> None:
+    tokens = np.repeat(np.arange(200.0), 5)
+    grid = distinct([tokens])
+    assert grid.holds([tokens, 2.0 * tokens + 1.0])
+    assert not grid.holds([tokens, np.arange(1000.0)])
+    assert not grid.holds([np.float64(3.0)])
+
+
+def test_arrays_anywhere_in_a_value_are_changed_and_the_rest_stays() -> None:
+    op = Gemm(np.arange(4.0), 8.0, 16.0, *(dtype("bf16"),) * 4)
+    value = (op, {"a": (np.ones(4), "x")}, Fused("linear", (op, Gemm(2.0, 8.0, 16.0, *(dtype("bf16"),) * 4))))
+    changed = over_arrays(value, lambda array: float(array[1]))
+    one = Gemm(1.0, 8.0, 16.0, *(dtype("bf16"),) * 4)
+    assert changed == (one, {"a": (1.0, "x")}, Fused("linear", (one, value[2].parts[1])))
+    assert over_arrays(one, float) is one

@@ -52,6 +52,26 @@ def test_equal_kernels_are_asked_for_once_and_others_each(ops: list[Gemm], asked
         assert np.array_equal(cost.memory_s, op.m)
 
 
+def test_points_of_a_kind_are_asked_once_whatever_stands_beside_them() -> None:
+    """Of 1,000 points with 40 numbers of rows between them the model sees 40, and answers as it does for all; a device that varies is asked whole."""
+    rows = np.random.default_rng(0).integers(1, 41, (20, 50)).astype(np.float64)
+    op = Fused("linear", (gemm(rows, 16.0), gemm(4.0)))
+    for hw, seen in ((device(), 40), (replace(device(), bandwidth=np.full((20, 50), 1e12)), 1000)):
+        model, sizes = Roofline(hw), []
+
+        def asked(op: Any, model: Roofline = model, sizes: list[int] = sizes) -> Cost:
+            sizes.append(np.size(op.parts[0].m))
+            return model(op)
+
+        asked.device, asked.multiprocessors = hw, 132.0  # type: ignore[attr-defined]
+        found, whole = memo.Once(asked)(op), model(op)
+        assert sizes == [seen]
+        for name in ("compute_s", "memory_s", "overhead_s", "light_s"):
+            assert np.array_equal(
+                np.broadcast_to(getattr(found, name), rows.shape), np.broadcast_to(getattr(whole, name), rows.shape)
+            )
+
+
 def test_kernels_of_arrays_inside_a_class_are_told_apart() -> None:
     once = memo.Once(Roofline(device()))
     wholes = [Fused("linear", (gemm(np.array([a, 2.0])), gemm(4.0))) for a in (1.0, 1.0, 3.0)]
