@@ -9,6 +9,7 @@ schedules that let more micro-batches pile up after `SETTLED` rounds than before
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -32,19 +33,28 @@ class Held:
 
 
 def states(schedule: str, ranks: int, microbatches: int, vpp: int) -> tuple[Held, ...]:
-    """Of every rank. Of a schedule that settles, those of fewer micro-batches."""
+    """Of every rank. Of a rank that settles, those of fewer micro-batches; one of a single stage that runs all forwards first keeps one more
+    for each further micro-batch when its first backward starts, which is all of its peak."""
     module = known_schedules()[schedule]
     many = range(min(microbatches, SETTLED * ranks), microbatches + 1)
     few = next(m for m in many if all(rule.holds for rule in module.rules(ranks, m, vpp)))
     piles, found = _states(schedule, ranks, few, vpp)
-    return _states(schedule, ranks, microbatches, vpp)[1] if piles else found
+    if any(pile and len(held.stages) > 1 for pile, held in zip(piles, found, strict=True)):
+        return _states(schedule, ranks, microbatches, vpp)[1]
+    further = microbatches - few
+    return tuple(_more(held, further) if pile and further else held for pile, held in zip(piles, found, strict=True))
+
+
+def _more(held: Held, further: int) -> Held:
+    """With so many further micro-batches, of a rank of one stage that runs all forwards first."""
+    return replace(held, states=held.states + further * np.array([1.0, 0.0, 0.0]))
 
 
 @cache
-def _states(schedule: str, ranks: int, microbatches: int, vpp: int) -> tuple[bool, tuple[Held, ...]]:
-    """(whether a rank piles up all micro-batches, the states)."""
+def _states(schedule: str, ranks: int, microbatches: int, vpp: int) -> tuple[tuple[bool, ...], tuple[Held, ...]]:
+    """(whether each rank runs all forwards first, the states)."""
     orders = orders_of(known_schedules()[schedule], ranks, microbatches, vpp)
-    return any(_all_ahead(order) for order in orders), tuple(_held(order) for order in orders)
+    return tuple(_all_ahead(order) for order in orders), tuple(_held(order) for order in orders)
 
 
 def _all_ahead(order: list[Op]) -> bool:
