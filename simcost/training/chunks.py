@@ -64,11 +64,11 @@ class Chunk:
 
 
 Alone = dict[int, tuple[Program, Split]]  # times of programs, whatever stands beside them, by their identity
+Moved = tuple[Program | None, Program | None]  # (exchanges of tokens, all else) of a pass
+Known = dict[str, tuple[Passes, dict[str, Moved], Alone]]  # by key of a module
 
 
-def priced_parts(
-    job: Job, model: Stacked | None = None, known: dict[str, tuple[Passes, Alone]] | None = None
-) -> dict[str, Part]:
+def priced_parts(job: Job, model: Stacked | None = None, known: Known | None = None) -> dict[str, Part]:
     """Every module of the model, one of it, by key. `model`: of costs, in place of the stack's own. `known`: by key the passes and their times of a job that differs in what data-parallel ranks send alone; it
     learns those that it lacks."""
     model = model or stacked(job.device, job.engine, job.factors, job.older)
@@ -76,10 +76,11 @@ def priced_parts(
     return {module.key: _part(job, module, model, known) for module in modules(job.model, True)}
 
 
-def _part(job: Job, module: Module, model: Stacked, known: dict[str, tuple[Passes, Alone]]) -> Part:
+def _part(job: Job, module: Module, model: Stacked, known: Known) -> Part:
     if module.key not in known:
-        known[module.key] = of_layer(module.blocks, job.view_of(module.key), job.how_of(module.key), module.layer), {}
-    found, once = known[module.key]
+        passes = of_layer(module.blocks, job.view_of(module.key), job.how_of(module.key), module.layer)
+        known[module.key] = passes, _moved(passes), {}
+    found, moved, once = known[module.key]
     ahead, again, after = communication.layer_programs(
         module.blocks, job.plan, job.precision.of(module.key), job.recipe.zero_stage, job.recipe.reshard, sharding=job.sharding, trained=job.recipe.trained
     )  # fmt: skip
@@ -105,7 +106,7 @@ def _part(job: Job, module: Module, model: Stacked, known: dict[str, tuple[Passe
     both = cost(found.both, again, after)
     costs = {FORWARD: forward, INPUT: cost(found.input, again), WEIGHT: cost(found.weight, after), BOTH: both}
     rest, wire = _apart(
-        found, model, lambda name, others: cost(others, *{FORWARD: (ahead,), BOTH: (again, after)}[name])
+        moved, model, lambda name, others: cost(others, *{FORWARD: (ahead,), BOTH: (again, after)}[name])
     )
     view = job.view
     names = job.how.recompute.modules if module.layer else ()
@@ -142,15 +143,22 @@ def _floor(job: Job) -> Callable[[Split, Program], Split]:
     return lambda cost, program: cost
 
 
+def _moved(found: Passes) -> dict[str, Moved]:
+    """Forward and both gradients, where there are any, parted into exchanges of tokens and all else."""
+    programs = ((FORWARD, found.forward), (BOTH, found.both))
+    return {
+        name: parted(program, lambda call: isinstance(call.op, Exchange))
+        for name, program in programs
+        if program is not None
+    }
+
+
 def _apart(
-    found: Passes, model: Stacked, cost: Callable[[str, Program | None], Split]
+    moved: Mapping[str, Moved], model: Stacked, cost: Callable[[str, Program | None], Split]
 ) -> tuple[dict[str, Split], dict[str, Split]]:
     """(forward and both gradients without the exchange of tokens, that exchange as long as it takes beside other kernels)."""
     rest, wire = {FORWARD: NOTHING, BOTH: NOTHING}, {FORWARD: NOTHING, BOTH: NOTHING}
-    for name, program in ((FORWARD, found.forward), (BOTH, found.both)):
-        if program is None:
-            continue
-        moves, others = parted(program, lambda call: isinstance(call.op, Exchange))
+    for name, (moves, others) in moved.items():
         rest[name] = cost(name, others)
         if moves is not None:
             for call in calls(slowed(moves)):
