@@ -16,7 +16,7 @@ from simcost.ops.work import Op
 from simcost.passes.saved import ACTIVATION, CORE, LAYERNORM, MLP, MOE
 from simcost.program import Call, Choice, Program, Serial, calls
 
-FLASH, UNFUSED = "flash", "unfused"
+FLASH, FLASH_2, UNFUSED = "flash", "flash-2", "unfused"
 
 
 def forward(program: Program, attention: str = FLASH, dropout: bool = False) -> Program:

@@ -22,7 +22,7 @@ from simcost.num import Z90
 from simcost.ops import cross_entropy
 from simcost.ops.cross_entropy import FUSED, PLAIN
 from simcost.passes.saved import Keeping
-from simcost.passes.training import FLASH
+from simcost.passes.training import UNFUSED
 from simcost.plan import Phase, Plan, require
 from simcost.provenance import Kind, Note
 from simcost.registry import discover
@@ -231,7 +231,7 @@ def _with_flags(formats: Precision, flags: Mapping[str, object]) -> Precision:
 
 
 def _how(formats: Precision, again: Recompute, flags: Mapping[str, object], trained: Trained) -> How:
-    unfused, dropout = flags["attention"] != FLASH, bool(flags["dropout"])
+    unfused, dropout = flags["attention"] == UNFUSED, bool(flags["dropout"])
     width = formats.activation.bits / 8.0
     # Of each score the softmax's output stays, and with dropout a mask and what it leaves (arXiv 2205.05198 §4.1: 5 B in 16 bits).
     scores = width + (1.0 + width if dropout else 0.0)

@@ -15,9 +15,9 @@ from simcost.frozen import frozen
 from simcost.hardware.profile import Device
 from simcost.hardware.siblings import BLACKWELL, HOPPER, architecture
 from simcost.num import Z90
+from simcost.passes.training import FLASH_2
 from simcost.provenance import Kind, Note
 
-FLASH2, NEWEST = "flash2", "newest"
 FORWARD, GRADIENT = (1.5, 2.0), (1.5, 1.75)
 NAME = "an older attention kernel"
 
@@ -47,17 +47,15 @@ ON_HOPPER = Older(*_between(*FORWARD), *_between(*GRADIENT))
 
 def of(device: Device, flags: Mapping[str, Any]) -> Older | None:
     """What a stack's flags change on a device; None for kernels as they are measured."""
-    if flags["attention"] != "flash" or flags["attention_kernel"] != FLASH2:
-        return None
-    return ON_HOPPER if architecture(device) == HOPPER else None
+    return ON_HOPPER if flags["attention"] == FLASH_2 and architecture(device) == HOPPER else None
 
 
 def note(device: Device, flags: Mapping[str, Any]) -> Note | None:
     """What a reader should know of it."""
     if of(device, flags) is not None:
-        said = f"attention runs FlashAttention-2: {ON_HOPPER.forward:.2f} times the newest kernel's time forward, {ON_HOPPER.gradient:.2f} backward (arXiv 2407.08608; the flag attention_kernel of the stack)"
+        said = f"attention runs FlashAttention-2: {ON_HOPPER.forward:.2f} times the newest kernel's time forward, {ON_HOPPER.gradient:.2f} backward (arXiv 2407.08608; stack.attention=flash-2)"
         return Note(said, Kind.TRANSFERRED)
-    if flags["attention"] == "flash" and flags["attention_kernel"] == FLASH2 and architecture(device) == BLACKWELL:
+    if flags["attention"] == FLASH_2 and architecture(device) == BLACKWELL:
         return Note(
             f"attention runs FlashAttention-2, and no source says how much slower that is on {device.name}: it is priced as the newest kernel",
             Kind.ASSUMED,

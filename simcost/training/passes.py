@@ -21,7 +21,7 @@ from simcost.passes.backward import backward
 from simcost.passes.contention import HELD
 from simcost.passes.operators import OPERATORS
 from simcost.passes.saved import CORE, Keeping, Saved, kept_bytes, module_of, saved
-from simcost.passes.training import FLASH, forward, repeated, with_second_copies
+from simcost.passes.training import FLASH, UNFUSED, forward, repeated, with_second_copies
 from simcost.program import Call, Choice, Overlap, Program, Serial, calls, runs
 from simcost.sharding.shard import Block, View
 from simcost.training.parameters import ALL, Trained
@@ -66,7 +66,7 @@ def of_layer(blocks: tuple[Block, ...], view: View, how: How, layer: bool = True
     """The passes of the blocks of a layer. `layer`: whether plans recompute it (embedding and head never)."""
     made = [(module_of(block), block.program(view)) for block in blocks]
     named = [(name, forward(program, how.attention, how.dropout)) for name, program in made]
-    flash = named if how.attention == FLASH else [(name, forward(program)) for name, program in made]
+    flash = named if how.attention != UNFUSED else [(name, forward(program)) for name, program in made]
     ring = view.plan.overlap == "tensor_parallel"
     parts = [ring_exchange.overlapped(part, view.plan.tp) for _, part in named] if ring else [part for _, part in named]
     learning_parts: tuple[Program, ...] = tuple(parts)

@@ -54,12 +54,9 @@ class Flag(NamedTuple):
 
 FLAGS = {
     "attention": Flag(
-        str, "flash: scores stay on the chip; unfused: they are written and read again", ("flash", "unfused")
-    ),
-    "attention_kernel": Flag(
         str,
-        "of attention that is flash: newest: the fastest that is measured on the device; flash2: FlashAttention-2, which Hopper runs at half to two thirds of that rate",
-        ("newest", "flash2"),
+        "flash: scores stay on the chip, by the fastest kernel; flash-2: by FlashAttention-2; unfused: they are written and read again",
+        ("flash", "flash-2", "unfused"),
     ),
     "dropout": Flag(
         bool, "dropout of attention scores and of sublayers' outputs, whose masks stay for the backward pass"

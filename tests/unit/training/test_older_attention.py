@@ -28,20 +28,20 @@ def test_other_devices_keep_what_is_measured(hw: str) -> None:
 
 
 def test_who_runs_it() -> None:
-    said = {name: load(name).flags["attention_kernel"] for name in ("torchtitan", "llm-foundry", "megatron-core-te", "nemo-24")}
-    assert said == {"torchtitan": "flash2", "llm-foundry": "flash2", "megatron-core-te": "newest", "nemo-24": "newest"}
+    said = {name: load(name).flags["attention"] for name in ("torchtitan", "llm-foundry", "megatron-core-te", "nemo-24")}
+    assert said == {"torchtitan": "flash-2", "llm-foundry": "flash-2", "megatron-core-te": "flash", "nemo-24": "flash"}
     device = hardware.load("h100")
-    assert older_attention.of(device, {**FLAGS, "attention_kernel": "newest"}) is None
-    assert older_attention.of(device, {**FLAGS, "attention": "unfused"}) is None
+    for attention in ("flash", "unfused"):
+        assert older_attention.of(device, {**FLAGS, "attention": attention}) is None
 
 
 def test_only_attention_takes_longer() -> None:
     """A whole step: attention forward (twice where it is recomputed) and backward by their ratios, all else as before."""
     parts = {}
-    for kernel in ("newest", "flash2"):
-        one = step.run(job("llama-3-8b", hw="h100", stack="torchtitan", flags={"attention_kernel": kernel}))
+    for kernel in ("flash", "flash-2"):
+        one = step.run(job("llama-3-8b", hw="h100", stack="torchtitan", flags={"attention": kernel}))
         parts[kernel] = dict(one.path.kinds)
-    new, old = parts["newest"], parts["flash2"]
+    new, old = parts["flash"], parts["flash-2"]
     assert older_attention.FORWARD[0] < old[ATTENTION] / new[ATTENTION] < older_attention.FORWARD[1]
     for name in new:
         if name != ATTENTION:
