@@ -12,7 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from simcost.makespan import PAIR
-from simcost.program import Program, runs
+from simcost.passes.eager import EAGER
+from simcost.program import Call, Choice, Program, Serial
 from simcost.schedules._order import BACKWARD
 from simcost.schedules._order import FORWARD as F
 from simcost.schedules._order import INPUT as B
@@ -58,5 +59,16 @@ def of_forward(update: TrainStep, micro_batches: int) -> float:
     return sum(of[id(one)] for one in update.chunks) + max(ranks) * max(micro_batches - 1, 0)
 
 
-def _kernels(program: Program | None) -> float:
-    return 0.0 if program is None else float(sum(float(np.max(np.asarray(times))) for _, times in runs(program)))
+def _kernels(program: Program | None, times: float = 1.0) -> float:
+    """Kernels of a pass, the operators of one elementwise kernel as one, as terms of frameworks count them."""
+    if program is None:
+        return 0.0
+    if isinstance(program, Call):
+        return times * float(np.max(np.asarray(program.repeat)))
+    if isinstance(program, Choice):
+        return _kernels(program.options[-1][1], times)
+    if isinstance(program, Serial):
+        times = times * float(np.max(np.asarray(program.repeat)))
+        if program.kernel == EAGER:
+            return times
+    return sum(_kernels(part, times) for part in program.parts)

@@ -87,3 +87,23 @@ class Stream:
     def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
         """None: gradients of norm weights are not counted."""
         return ()
+
+
+@frozen
+class Operator(Stream):
+    """An operator of a framework that runs each by itself. Of an element it keeps `stays` bytes of what it reads, and
+    `makes` bytes of what other operators of the same module wrote, which running the module again makes anew. `back`:
+    the kernels of its gradient, in running order."""
+
+    stays: float = 0.0
+    makes: float = 0.0
+    back: tuple[Stream, ...] = ()
+    source: ClassVar[str] = "pytorch/pytorch, tools/autograd/derivatives.yaml"
+
+    def saved_bytes(self) -> Num:
+        """What autograd keeps. [B]"""
+        return self.elements * (self.stays + self.makes)
+
+    def input_grad(self) -> tuple[Op, ...]:
+        """`back`."""
+        return self.back

@@ -19,7 +19,7 @@ from simcost.ops.collective import Collective
 from simcost.ops.gemm import Gemm
 from simcost.ops.grouped_gemm import GroupedGemm
 from simcost.ops.permute import Permute
-from simcost.ops.stream import Stream
+from simcost.ops.stream import Operator, Stream
 from simcost.ops.work import Op
 from simcost.program import Call, Choice, Program, Serial
 from simcost.sharding.shard import Block
@@ -231,6 +231,9 @@ def _stream(walk: _Walk, op: Stream, call: Call, repeat: Num, module: str) -> No
         source = walk.reads(op.elements)
         walk.put(op.elements, source.made_by, source.parts, source if source.alone else None)
         return
+    if isinstance(op, Operator):
+        _operator(walk, op, call, repeat, module)
+        return
     narrow = walk.keeping.activation
     if op.what == "activation" and module in (MLP, MOE) and narrow is not None:
         walk.save(narrow.tensor_bytes(op.elements * op.saved_tensors) * repeat, f"{call.tag} input")
@@ -242,6 +245,15 @@ def _stream(walk: _Walk, op: Stream, call: Call, repeat: Num, module: str) -> No
         bytes_ = bytes_ - _already(walk, op) * repeat
         walk.save(bytes_, f"{call.tag} input")
     made_by = LAYERNORM if module == LAYERNORM else ACTIVATION if op.what == "activation" else ""
+    walk.put(op.elements, made_by)
+
+
+def _operator(walk: _Walk, op: Operator, call: Call, repeat: Num, module: str) -> None:
+    made_by = LAYERNORM if module == LAYERNORM else call.module
+    if op.stays:
+        walk.save(op.elements * op.stays * repeat, f"{call.tag} input")
+    if op.makes:
+        walk.save(op.elements * op.makes * repeat, f"{call.tag} inside", made_by)
     walk.put(op.elements, made_by)
 
 

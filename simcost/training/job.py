@@ -21,6 +21,7 @@ from simcost.model.spec import ModelSpec
 from simcost.num import Z90
 from simcost.ops import cross_entropy
 from simcost.ops.cross_entropy import FUSED, PLAIN
+from simcost.passes.eager import EAGER
 from simcost.passes.saved import Keeping
 from simcost.passes.training import UNFUSED
 from simcost.plan import Phase, Plan, require
@@ -247,6 +248,8 @@ def _how(formats: Precision, again: Recompute, flags: Mapping[str, object], trai
         scans,
         bool(flags["tp_async_backward"]),
         trained,
+        # With a narrow format that an FFN keeps, its activation is a kernel by hand (Transformer Engine).
+        flags["elementwise"] == EAGER and formats.saved_activation_input is None,
     )
 
 

@@ -16,7 +16,7 @@ from simcost.ops.collective import Collective
 from simcost.ops.gemm import Gemm
 from simcost.ops.grouped_gemm import GroupedGemm
 from simcost.ops.work import INPUT, WEIGHT
-from simcost.passes import learning, operators, ring_exchange
+from simcost.passes import eager, learning, operators, ring_exchange
 from simcost.passes.backward import backward
 from simcost.passes.contention import HELD
 from simcost.passes.operators import OPERATORS
@@ -30,7 +30,7 @@ from simcost.training.recompute import Recompute
 
 @frozen
 class How:
-    """How a stack trains a layer. `sums`: the format in which gradients of weights add up over micro-batches; `attention`: FLASH or UNFUSED; `dropout`: of attention scores and of each sublayer's output, with a mask of a byte an element; `scans`: passes of a cast over its input; `hides_tensor_parallel`: whether sums of input gradients run beside weight gradients; `trained`: which weights have gradients, and the adapters beside the others."""
+    """How a stack trains a layer. `sums`: the format in which gradients of weights add up over micro-batches; `attention`: "unfused", or a kernel that keeps no scores; `dropout`: of attention scores and of each sublayer's output, with a mask of a byte an element; `scans`: passes of a cast over its input; `hides_tensor_parallel`: whether sums of input gradients run beside weight gradients; `trained`: which weights have gradients, and the adapters beside the others; `eager`: whether every elementwise operator is a kernel of its own."""
 
     sums: Dtype | None
     recompute: Recompute = Recompute()
@@ -40,6 +40,7 @@ class How:
     scans: float = 1.0
     hides_tensor_parallel: bool = True
     trained: Trained = ALL
+    eager: bool = False
 
 
 @frozen
@@ -65,8 +66,14 @@ class Passes:
 def of_layer(blocks: tuple[Block, ...], view: View, how: How, layer: bool = True) -> Passes:
     """The passes of the blocks of a layer. `layer`: whether plans recompute it (embedding and head never)."""
     made = [(module_of(block), block.program(view)) for block in blocks]
-    named = [(name, forward(program, how.attention, how.dropout)) for name, program in made]
-    flash = named if how.attention != UNFUSED else [(name, forward(program)) for name, program in made]
+    rms = how.eager and eager.rms_norms(blocks)
+
+    def ready(program: Program, attention: str = FLASH, dropout: bool = False) -> Program:
+        found = forward(program, attention, dropout)
+        return eager.apart(found, rms, view.own_tokens) if how.eager else found
+
+    named = [(name, ready(program, how.attention, how.dropout)) for name, program in made]
+    flash = named if how.attention != UNFUSED else [(name, ready(program)) for name, program in made]
     ring = view.plan.overlap == "tensor_parallel"
     parts = [ring_exchange.overlapped(part, view.plan.tp) for _, part in named] if ring else [part for _, part in named]
     learning_parts: tuple[Program, ...] = tuple(parts)

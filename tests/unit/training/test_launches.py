@@ -11,6 +11,7 @@ from simcost.plan import Plan
 from simcost.program import runs
 from simcost.training import step
 from simcost.training.chunks import FORWARD
+from simcost.training.job import Job
 from simcost.training.step import TrainStep
 
 
@@ -23,7 +24,13 @@ def moe() -> TrainStep:
 @cache
 def alone() -> TrainStep:
     """Llama-3-8B on 8 GPUs without a pipeline: FSDP."""
-    return step.run(job("llama-3-8b", Plan(gpus=8.0), zero_stage=3, global_batch=16, stack="torchtitan"))
+    return step.run(fsdp(elementwise="fused"))
+
+
+def fsdp(recompute: str = "none", **flags: str) -> Job:
+    return job(
+        "llama-3-8b", Plan(gpus=8.0), zero_stage=3, global_batch=16, stack="torchtitan", recompute=recompute, flags=flags
+    )  # fmt: skip
 
 
 def test_launches_of_a_step_without_a_pipeline() -> None:
@@ -43,13 +50,18 @@ def test_launches_of_a_step_without_a_pipeline() -> None:
     assert launches.of_step(one) == one.job.microbatches * kernels("forward", "both")
     assert launches.of_forward(one, 5) == 5 * kernels("forward")
     assert 32 * 8 < kernels("forward") < 32 * 20
-    again = step.run(
-        job("llama-3-8b", Plan(gpus=8.0), zero_stage=3, global_batch=16, stack="torchtitan", recompute="full")
-    )
+    again = step.run(fsdp("full", elementwise="fused"))
     layers = 32 * sum(
         float(times) for _, times in runs(next(p for p in again.parts.values() if p.layer).programs.forward)
     )
     assert launches.of_step(again) == launches.of_step(one) + one.job.microbatches * layers
+
+
+def test_operators_of_eager_mode_count_as_the_kernel_that_they_are_of() -> None:
+    """Terms of frameworks are times of kernels as simcost counts them: of an eager step too."""
+    eager = step.run(fsdp(elementwise="eager"))
+    sums = eager.job.microbatches * 2 * 65  # a residual sum and a norm, where one kernel does both, forward and back
+    assert 0.0 <= launches.of_step(eager) - launches.of_step(alone()) <= sums
 
 
 def test_a_pipeline_launches_in_its_bubble_too() -> None:

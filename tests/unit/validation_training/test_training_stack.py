@@ -76,7 +76,7 @@ def test_what_stands_in_is_nearer_to_a_published_step_of_h200_than_nothing() -> 
     row = next(row for row in rows.every() if row.question.hw == "h200")
     assert row.step_s is not None
     cold, lent = (judge.shipped()(row.question, factors).step_s / row.step_s for factors in ({}, None))
-    assert cold < 0.85 < 0.9 < lent < 1.0
+    assert cold < 0.85 < 0.9 < lent < 1.1
 
 
 def test_a_stack_may_have_the_flags_of_another(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_stack_may_have_the_flags_of_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("old", "new", "said"), [
     ("schema = 1", "schema = 2", "'schema' = 2, and this version reads 1"),
     ("attention =", "atention =", "unknown key 'flags.atention'.*did you mean 'attention'"),
-    ('{ value = "unfused"', '{ value = "unfuse"', "attention = 'unfuse' must be one of flash, unfused; did you mean 'unfused'"),
+    ('{ value = "unfused"', '{ value = "unfuse"', "attention = 'unfuse' must be one of flash, flash-2, unfused; did you mean 'unfused'"),
     ("tp_overlap = { value = false", 'tp_overlap = { value = "no"', "'flags.tp_overlap.value' = 'no' must be true or false"),
     ("zero_group = { value = 0", "zero_group = { value = -1", "zero_group = '-1' must be a whole number, not negative"),
     ("zero_group = { value = 0, source", "zero_group = { value = 0, because", "unknown key 'flags.zero_group.because'"),
