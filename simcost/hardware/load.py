@@ -24,6 +24,7 @@ from simcost.hardware.names import spelled as spelled
 from simcost.hardware.price_use import USE, used
 from simcost.hardware.profile import POWER, Device
 from simcost.num import Num
+from simcost.settings.device import habit
 from simcost.texts import toml_table
 
 ASSUMED = tuple(key.removeprefix("assumed.") for key in settings.of("hw") if key.startswith("assumed."))
@@ -189,7 +190,8 @@ def dimension(path: str, where: str) -> str:
             f"{where}: '{path}' no longer exists: memory that an engine keeps free follows from its own settings (--set engine.gpu_memory_utilization=0.9; "
             "simcost show memory names all terms)"
         )
-    raise SpecError(f"{where}: no hardware key '{path}'{nearest(path, [*known, *peaks])}")
+    close = habit(path) or nearest(path, [*known, *peaks]) or "; `simcost keys hw` lists them"
+    raise SpecError(f"{where}: no hardware key '{path}'{close}")
 
 
 def facts(tables: Mapping[str, Any], where: str) -> dict[str, Num]:

@@ -42,3 +42,17 @@ HW = (
     _hw("assumed.power_waiting", "fraction", "the same on links and between kernels"),
     _hw("measurements", NAME, "which rows may answer: none, tables (engines' alone), or the name of a run"),
 )  # fmt: skip
+
+HABITS = {
+    "links.scaleup.domain": ("gpus_per_node", "node_size", "devices_per_node", "scale_up_size", "nvlink_domain"),
+    "links.scaleup.bandwidth": ("nvlink_bandwidth", "intra_node_bandwidth", "scale_up_bandwidth"),
+    "links.scaleout.bandwidth": ("nic_bandwidth", "network_bandwidth", "inter_node_bandwidth", "ib_bandwidth"),
+    "memory.capacity": ("vram", "gpu_memory", "hbm_capacity", "memory_size"),
+    "memory.bandwidth": ("hbm_bandwidth", "mem_bandwidth"),
+}  # what others call a fact, by its key
+
+
+def habit(name: str) -> str:
+    """A suggestion clause for a name by which others call a fact of a device; "" for any other."""
+    plain = name.replace(".", "_").lower()
+    return next((f"; did you mean '{key}'?" for key, names in HABITS.items() if plain in names), "")

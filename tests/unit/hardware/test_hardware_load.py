@@ -169,3 +169,12 @@ def test_a_sibling_lends_its_rows_and_how_far_they_are_off(tmp_path: Path) -> No
     assert (toy.sibling.name, toy.sibling_spread) == ("h100", 0.2)
     alone = load(tmp_path / "none", like, overrides={"measurements": "none"})
     assert (alone.sibling, alone.measurements, alone.tables) == (None, (), "")
+
+
+@pytest.mark.parametrize(("path", "said"), [
+    ("gpus_per_node", "; did you mean 'links.scaleup.domain'"), ("nvlink.bandwidth", "; did you mean 'links.scaleup.bandwidth'"),
+    ("vram", "; did you mean 'memory.capacity'"), ("colour", "; `simcost keys hw` lists them"), ("memory.bandwith", "; did you mean 'memory.bandwidth'"),
+])  # fmt: skip
+def test_a_name_of_habit_leads_to_the_key(path: str, said: str) -> None:
+    with pytest.raises(SpecError, match=rf"no hardware key '{path}'{said}"):
+        hardware.dimension(path, "hw")
