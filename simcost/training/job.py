@@ -225,7 +225,8 @@ def _with_flags(formats: Precision, flags: Mapping[str, object]) -> Precision:
     """The precision as a stack runs it: where gradients add up, and how they travel."""
     if flags["main_grads"] == "same" and formats.gradient.bits > formats.activation.bits:
         formats = replace(formats, gradient=formats.activation)
-    if flags["main_grads"] == "fp32" and formats.gradient.bits < 32:
+    # Without a wider copy of the weights gradients have their format: PyTorch's have that of their parameter.
+    if flags["main_grads"] == "fp32" and formats.gradient.bits < 32 and formats.master is not None:
         formats = replace(formats, gradient=dtype("fp32"), main_gradient=None)
     reduced = formats.activation if flags["reduce_dtype"] == "same" else dtype("fp32")
     return replace(formats, reduced=reduced)

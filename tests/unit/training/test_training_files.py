@@ -21,6 +21,7 @@ LOAD: dict[str, Callable[[str], Any]] = {"precisions": precision.load, "optimize
 def test_what_a_user_may_name() -> None:
     assert precision.names() == [
         "bf16",
+        "bf16-pure",
         "fp16",
         "fp32",
         "fp8-block",
@@ -31,7 +32,7 @@ def test_what_a_user_may_name() -> None:
         "nvfp4",
         "nvfp4-last-bf16",
     ]
-    assert optimizer.names() == ["adamw", "adamw-bf16-moments", "muon", "sgd"]
+    assert optimizer.names() == ["adamw", "adamw-8bit", "adamw-bf16-moments", "muon", "sgd"]
     for kind, names in (("precisions", precision.names()), ("optimizers", optimizer.names())):
         for name in names:
             found = LOAD[kind](name)
