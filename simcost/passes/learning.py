@@ -19,7 +19,7 @@ from simcost.errors import SpecError
 from simcost.num import Num, every
 from simcost.ops.gemm import Gemm
 from simcost.ops.grouped_gemm import GroupedGemm
-from simcost.ops.stream import Stream
+from simcost.ops.stream import Operator, Stream
 from simcost.passes.saved import CORE, DOWN, SHARED, UP
 from simcost.plan import Plan
 from simcost.program import Call, Choice, Program, Serial, runs
@@ -135,6 +135,36 @@ def with_adapters(program: Program, learns: Learns, rank: Num, act: Dtype, insid
     if isinstance(program, Serial) and program.branch:
         inside = (*inside, program.branch)
     return replace(program, parts=tuple(with_adapters(part, learns, rank, act, inside) for part in program.parts))
+
+
+def widened(program: Program, learns: Learns, kept: Dtype, act: Dtype, inside: tuple[str, ...] = ()) -> Program:
+    """The program with a pass before each product that does not learn, which widens its weights from the format that
+    they are kept in; the gradient of its input reads them widened anew (bitsandbytes, Linear4bit). A kernel that is
+    measured whole stays so."""
+    if isinstance(program, Call) or (isinstance(program, Serial) and program.kernel != ""):
+        repeat = program.repeat if isinstance(program, Serial) else 1.0
+        found = [
+            replace(call, op=_widening(call, kept, act), tag=f"{call.tag}, widened", repeat=call.repeat * repeat)
+            for call, within in products(program, inside)
+            if not learns(call, within)
+        ]
+        return Serial((*found, program)) if found else program
+    if isinstance(program, Choice):
+        options = tuple((name, widened(each, learns, kept, act, inside)) for name, each in program.options)
+        return replace(program, options=options)
+    if isinstance(program, Serial) and program.branch:
+        inside = (*inside, program.branch)
+    return replace(program, parts=tuple(widened(part, learns, kept, act, inside) for part in program.parts))
+
+
+def _widening(call: Call, kept: Dtype, act: Dtype) -> Operator:
+    """A pass over the weights of a product, of each expert that it touches; it runs again for the gradient."""
+    op = call.op
+    assert isinstance(op, (Gemm, GroupedGemm))
+    copies = op.experts if isinstance(op, GroupedGemm) else op.batch
+    elements, reads = copies * op.n * op.k, float(kept.tensor_bytes(1.0) / act.tensor_bytes(1.0))
+    once = Stream("dequantise", elements, reads, 1.0, 2.0, act, act)
+    return Operator("dequantise", elements, reads, 1.0, 2.0, act, act, back=(once,))
 
 
 def of_adapters(program: Program) -> list[Call]:

@@ -57,6 +57,7 @@ TRAINING = (
     _plan("loss", NAME, "the loss over the vocabulary: plain (in fp32), fused, or without logits that stay: chunked, chunked:8 (a few tokens at a time, with their gradients), cut (logits are computed again)", "the stack's: plain or fused", source="Megatron Core; Liger, arXiv 2410.10989; Cut Cross Entropy, arXiv 2411.09009", **_TRAIN),
     _plan("optimizer", NAME, "adamw, adamw-8bit, adamw-bf16-moments, muon, sgd, or a file (workloads/optimizers)", "adamw", **_TRAIN),
     _plan("frozen", NAME, "parts that do not learn, joined by +: attention, ffn, experts, shared_experts, router, embedding, head, norm", "none", **_TRAIN),
+    _plan("frozen_dtype", CHOICE, "format in which matrices of layers that do not learn are kept, and from which they are widened for each product (QLoRA)", "the precision's", choices=("nf4", "nf4-dq", "int8"), source="QLoRA, arXiv 2305.14314", **_TRAIN),
     _plan("ema", CHOICE, "a moving average of the weights in fp32: device, beside the optimizer's states; host, in the host's memory, sent beside the next step", "off", choices=("off", "device", "host"), source="DeepSeek-V3, arXiv 2412.19437 §3.2.3", **_TRAIN),
     _plan("lora_rank", COUNT, "adapters of this rank learn beside every linear layer, and nothing else does", "none: all weights learn", source="LoRA, arXiv 2106.09685", **_TRAIN),
 )  # fmt: skip

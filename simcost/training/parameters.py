@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from simcost import pipeline
+from simcost.dtypes import Dtype
 from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
 from simcost.lower import modules
@@ -24,17 +25,25 @@ from simcost.plan import Plan
 from simcost.sharding.shard import ROLES, Block, Weight
 
 LINEAR = ("attention", "ffn", "experts", "shared_experts")
+# How matrices that do not learn may be kept (QLoRA): bitsandbytes shares a scale of 32 bits among 64 elements, which
+# double quantisation narrows to 8 bits and 32 for every 256 of them (arXiv 2305.14314, section 3).
+KEPT = {
+    "nf4": Dtype("nf4", 4.0, "", (1, 64), 32.0),
+    "nf4-dq": Dtype("nf4", 4.0, "", (1, 64), 8.125),
+    "int8": Dtype("int8", 8.0, "int8"),
+}
 _WHOLE = Plan()
 
 
 @frozen
 class Trained:
     """What learns: weights of `roles`, and adapters of rank `lora_rank` (None: no adapters) beside each matrix of
-    `lora_roles`."""
+    `lora_roles`. `kept`: the format of matrices of layers that do not learn, None: that of the precision."""
 
     roles: tuple[str, ...] = ROLES
     lora_rank: Num | None = None
     lora_roles: tuple[str, ...] = LINEAR
+    kept: Dtype | None = None
 
     def __post_init__(self) -> None:
         for name in ("roles", "lora_roles"):
@@ -58,12 +67,13 @@ ALL = Trained()
 @frozen
 class Parameter:
     """A weight as one rank holds it (`part`), and `whole`. `adapter`: it stands beside a frozen one, and is multiplied
-    in the activations' format."""
+    in the activations' format. `kept`: its own format; None: that of the precision."""
 
     part: Weight
     whole: Weight
     learns: bool
     adapter: bool = False
+    kept: Dtype | None = None
 
     @property
     def is_expert(self) -> bool:
@@ -110,7 +120,9 @@ def of_blocks(blocks: tuple[Block, ...], plan: Plan, trained: Trained = ALL) -> 
     found: list[Parameter] = []
     for block in blocks:
         for part, whole in zip(block.weights(plan), block.weights(_WHOLE), strict=True):
-            found.append(Parameter(part, whole, part.role in trained.roles))
+            learns = part.role in trained.roles
+            narrow = trained.kept if not learns and part.inner is not None and part.role in LINEAR else None
+            found.append(Parameter(part, whole, learns, kept=narrow))
             found += _adapters(part, whole, trained)
     return tuple(found)
 

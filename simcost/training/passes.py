@@ -138,6 +138,9 @@ class _Learning:
         still: set[int] = set()
         for block, part, (name, apart), (_, alone) in zip(blocks, parts, named, flash, strict=True):
             learns = learning.learner(block, view.plan, trained.roles)
+            ahead = part
+            if trained.kept is not None:
+                ahead, apart = (learning.widened(one, learns, trained.kept, view.activation) for one in (part, apart))
             beside: Program = alone
             more: list[Call] = []
             if trained.lora_rank is not None:
@@ -145,7 +148,7 @@ class _Learning:
                 beside = learning.with_adapters(alone, adapted, trained.lora_rank, view.activation)
                 more = learning.of_adapters(beside)
             found.adapters.extend(more)
-            found.parts.append(Serial((part, *more)) if more else part)
+            found.parts.append(Serial((ahead, *more)) if more else ahead)
             found.named.append((name, Serial((apart, *more)) if more else apart))
             found.kept.append((name, beside))
             still |= {id(call) for call, inside in learning.products(alone) if not learns(call, inside)}

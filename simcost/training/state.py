@@ -152,13 +152,15 @@ def _of(
 
 def kept_bytes(each: Parameter, precision: Precision) -> Num:
     """All of a weight as it is kept. [B]"""
+    if each.kept is not None:
+        return stored_bytes(each.part, each.kept)
     return stored_bytes(each.part, precision.wide_weight) if each.adapter else precision.kept_bytes(each.part)
 
 
 def copied_bytes(each: Parameter, precision: Precision) -> Num:
     """The copies that products read of a whole weight. [B]"""
     total: Num = 0.0
-    for kind in () if each.adapter else precision.copied(each.part):
+    for kind in () if each.adapter or each.kept is not None else precision.copied(each.part):
         total = total + stored_bytes(each.part, kind)
     return total
 

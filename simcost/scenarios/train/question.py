@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from simcost import grammar, settings
@@ -22,14 +23,15 @@ from simcost.sharding.shard import ROLES
 from simcost.training import stack as stacks
 from simcost.training.balance import balanced
 from simcost.training.job import STACK, Job, Recipe, build, known_schedules
-from simcost.training.parameters import ALL, Trained
+from simcost.training.parameters import ALL, KEPT, LINEAR, Trained
 from simcost.training.recompute import parse as recompute
 
 DEFAULTS = {"micro_batch": 1, "seq": 4096}
 _FORMATS = "training sets formats with plan.precision"
 # Settings of a plan that only serving has, and what says it in training.
 _OF_SERVING = {
-    **dict.fromkeys(("weight_dtype", "compute_dtype", "kv_dtype", "state_dtype", "activation_dtype", "dequantise"), _FORMATS),
+    **dict.fromkeys(("compute_dtype", "kv_dtype", "state_dtype", "activation_dtype", "dequantise"), _FORMATS),
+    "weight_dtype": f"{_FORMATS}, and of weights that do not learn with plan.frozen_dtype (QLoRA)",
     "cuda_graph": "training has stack.cuda_graphs", "overlap_p2p_comm": "training has stack.p2p_overlap",
 }  # fmt: skip
 
@@ -125,9 +127,22 @@ def recipe(q: Asked) -> Recipe:
     return Recipe(
         micro, phase("global_batch"), seq, str(plan("schedule", "")), str(plan("recompute", "none")), int(plan("zero_stage", 1)), plan("reshard", "on") == "on",
         str(plan("precision", "bf16")), str(plan("optimizer", "adamw")), q.stack, str(o.plan.get("stages", "even")).strip(), None if group is None else int(group),
-        _trained(plan("frozen", None), rank), str(plan("ema", "off")), str(plan("loss", "")), {key: _text(value) for key, value in o.stack.items()},
+        _kept(_trained(plan("frozen", None), rank), plan("frozen_dtype", None), int(plan("zero_stage", 1))), str(plan("ema", "off")), str(plan("loss", "")), {key: _text(value) for key, value in o.stack.items()},
         routing=routing(str(o.phase.get("routing", "random"))),
     )  # fmt: skip
+
+
+def _kept(trained: Trained, kept: str | None, zero_stage: int) -> Trained:
+    """With the format of matrices that do not learn. Raises SpecError where all learn, and where they are shared out."""
+    if kept is None:
+        return trained
+    if trained.lora_rank is None and not set(trained.frozen).intersection(LINEAR):
+        raise SpecError(f"plan.frozen_dtype={kept}: no matrix of a layer is frozen: set plan.lora_rank, or plan.frozen")
+    if zero_stage == 3:
+        raise SpecError(
+            f"plan.frozen_dtype={kept} with plan.zero_stage=3: narrow weights are not gathered here; use plan.zero_stage=2"
+        )
+    return replace(trained, kept=KEPT[kept])
 
 
 def _trained(frozen: str | None, rank: Any) -> Trained:

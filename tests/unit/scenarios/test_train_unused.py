@@ -20,7 +20,7 @@ VALUES: dict[str, Any] = {
     "tp": 2, "cp": 2, "dp_attention": 8, "pp": 2, "vpp": 2, "dp": 1, "ep": 2, "etp": 2, "gpus": 32, "redundant_experts": 8,
     "capacity_factor": 1.5, "sequence_parallel": "on", "cp_method": "ulysses", "all_to_all": "normal", "overlap": "shared_experts",
     "mla_form": "expanded", "schedule": "zb-h1", "stages": "time", "recompute": "mla_up_proj", "zero_stage": 3, "zero_group": 2,
-    "reshard": "off", "precision": "fp8-block", "loss": "cut", "optimizer": "sgd", "frozen": "experts", "ema": "device",
+    "reshard": "off", "precision": "fp8-block", "loss": "cut", "optimizer": "sgd", "frozen": "experts", "frozen_dtype": "nf4", "ema": "device",
     "lora_rank": 16,
 }  # fmt: skip
 CASES = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from test_layer_passes import products
 from trainkit import ATTENTION, FFN, SEQ, job, kept_per_token, passes
@@ -9,12 +11,14 @@ from trainkit import ATTENTION, FFN, SEQ, job, kept_per_token, passes
 from simcost.errors import SpecError
 from simcost.passes import learning
 from simcost.plan import Plan
+from simcost.program import Program, runs
 from simcost.scenarios.train.answer import model_flops
 from simcost.scenarios.train.question import asked
 from simcost.scenarios.train.question import job as asked_job
 from simcost.sharding.shard import ROLES
 from simcost.training import memory, step
-from simcost.training.parameters import Trained, of_blocks
+from simcost.training.memory import Memory
+from simcost.training.parameters import KEPT, Trained, of_blocks
 
 RANK = 16.0
 LORA = Trained(roles=(), lora_rank=RANK)
@@ -126,3 +130,48 @@ def test_frozen_layers_take_less_time_and_memory() -> None:
 def test_refusals(sets: dict[str, object], said: str) -> None:
     with pytest.raises(SpecError, match=said):
         asked_job(asked("llama-3-8b", "h200", {}, sets, None, None))
+
+
+def _asked(**sets: object) -> Memory:
+    given = {f"plan.{key}": value for key, value in {"lora_rank": 8, "precision": "bf16-pure", **sets}.items()}
+    q = asked("llama-2-7b", "a100-40gb", {"global_batch": 8, "seq": 1024}, given, None, None)
+    return memory.worst(memory.of_ranks(step.run(asked_job(q))))
+
+
+_NARROW = (("nf4", 4.0 + 32.0 / 64.0), ("nf4-dq", 4.0 + 8.0 / 64.0 + 32.0 / (64.0 * 256.0)), ("int8", 8.0))
+
+
+@pytest.mark.parametrize(("kept", "bits"), _NARROW)
+def test_frozen_matrices_of_layers_are_kept_narrow(kept: str, bits: float) -> None:
+    """QLoRA, arXiv 2305.14314: a scale of 32 bits for 64 elements, or of 8 bits with one of 32 for 256 scales. The
+    embedding, the head, norms and adapters stay in bf16; what the backward pass needs is the same."""
+    wide, narrow = _asked(), _asked(frozen_dtype=kept)
+    matrices = 32.0 * (4.0 * 4096.0**2 + 3.0 * 4096.0 * 11_008.0)
+    assert float(wide.state.parameters - narrow.state.parameters) == pytest.approx(
+        matrices * (16.0 - bits) / 8.0, rel=1e-9
+    )
+    assert narrow.activations == wide.activations
+
+
+def test_narrow_weights_are_widened_before_each_product() -> None:
+    """Of each of seven matrices one pass forward and one for the gradient of its input: 2 bytes written, 4.5 bits read."""
+    trained = Trained(roles=(), lora_rank=RANK)
+    plain, found = (passes(job("llama-3-8b", trained=one)) for one in (trained, replace(trained, kept=KEPT["nf4"])))
+    block = 4096.0 * (2.0 * 4096.0 + 2.0 * 1024.0 + 3.0 * 14_336.0)
+    for one, other in ((plain.forward, found.forward), (plain.input, found.input)):
+        assert read_and_written(other) - read_and_written(one) == pytest.approx(block * (2.0 + 4.5 / 8.0), rel=1e-9)
+        assert products(other) == products(one)
+
+
+def read_and_written(program: Program | None) -> float:
+    assert program is not None
+    work = [(call.op.work(), times) for call, times in runs(program)]
+    return float(sum((one.bytes_read + one.bytes_written) * times for one, times in work))
+
+
+@pytest.mark.parametrize(
+    ("sets", "says"), [({"lora_rank": None}, "no matrix of a layer is frozen"), ({"zero_stage": 3}, "zero_stage=2")]
+)
+def test_a_format_of_frozen_weights_needs_some_that_stay_whole(sets: dict[str, object], says: str) -> None:
+    with pytest.raises(SpecError, match=says):
+        _asked(frozen_dtype="nf4", **sets)
