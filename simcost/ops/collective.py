@@ -66,3 +66,12 @@ class Collective:
     def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
         """The same gather once more where the product behind it needs its input `again` (Megatron Core, sequence parallelism), else none: it has no weight."""
         return (replace(self, again=False),) if self.again else ()
+
+
+@frozen
+class Copied(Collective):
+    """A gather of what every rank then works on alike: of the gradient, which all of them have, each takes its part."""
+
+    def input_grad(self) -> tuple[Op, ...]:
+        """None: nothing is sent."""
+        return ()

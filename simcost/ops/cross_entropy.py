@@ -2,7 +2,8 @@
 backward.
 
 `plain` widens logits to fp32 and keeps the log-probabilities (PyTorch's `F.cross_entropy` on `logits.float()`,
-Megatron's `vocab_parallel_cross_entropy`); `fused` reads logits as they are and writes their gradient in their place.
+Megatron's `vocab_parallel_cross_entropy`); `gathered` does so on every tensor-parallel rank with the logits of all of
+them (Transformers, `colwise_gather_output` of the head; torchtitan, `disable_loss_parallel`); `fused` reads logits as they are and writes their gradient in their place.
 Two keep no logits: `chunked` makes those of a few tokens at a time, and with them the gradients of the head's input and
 table at once, which stay until the backward pass (Liger, torchtitan); `cut` never writes them out, and computes them
 again for their gradient (Cut Cross Entropy). Most likely to be wrong: passes that a compiler fuses; blocks of the table
@@ -25,8 +26,8 @@ from simcost.num import Num, ceil, minimum
 from simcost.ops.gemm import Gemm
 from simcost.ops.work import INPUT, Coords, Op, Work
 
-PLAIN, FUSED, CHUNKED, CUT = "plain", "fused", "chunked", "cut"
-METHODS = (PLAIN, FUSED, CHUNKED, CUT)
+PLAIN, GATHERED, FUSED, CHUNKED, CUT = "plain", "gathered", "fused", "chunked", "cut"
+METHODS = (PLAIN, GATHERED, FUSED, CHUNKED, CUT)
 _FP32 = 4.0  # B
 
 

@@ -199,6 +199,7 @@ def build(model: ModelSpec, device: Device, plan: Plan, recipe: Recipe, engine: 
     group = recipe.group or int(flags["zero_group"]) or None
     sharding = Sharding(
         fsdp=recipe.zero_stage == 3 and how_stack.name not in ("deepspeed",),
+        every_microbatch=False if flags["no_sync"] and recipe.zero_stage >= 2 else None,
         group=None if group is None else float(group),
     )
     zero.checked(plan, recipe.zero_stage, sharding)

@@ -83,6 +83,10 @@ FLAGS = {
     "bucket_parameters_per_dp": Flag(int, "the same for each data-parallel rank; the greater of the two holds"),
     "main_grads": Flag(str, "format that gradients accumulate in; same: that of the weights", ("fp32", "same")),
     "reduce_dtype": Flag(str, "format that gradients travel in; same: that of the weights", ("fp32", "same")),
+    "no_sync": Flag(
+        bool,
+        "under ZeRO-2 and 3 a rank keeps whole gradients, in the format they travel in, until the last micro-batch",
+    ),
     "dummy_weight_gradients": Flag(
         bool, "a placeholder of each distinct weight's shape stands beside the main gradients (Transformer Engine)"
     ),

@@ -142,7 +142,7 @@ def _of(
     sent = (master or _width(precision.kept(each.part))) if away else 0.0
     return State(
         kept / of_weights + _copies(each, precision, shares),
-        count * _width(precision.gradient) / of_gradients,
+        count * _adds_up_in(precision, sharding) / of_gradients,
         count * (states + beside) / of_optimizer,
         0.0,
         count * away / shares.copies[index],
@@ -163,6 +163,14 @@ def copied_bytes(each: Parameter, precision: Precision) -> Num:
     for kind in () if each.adapter or each.kept is not None else precision.copied(each.part):
         total = total + stored_bytes(each.part, kind)
     return total
+
+
+def _adds_up_in(precision: Precision, sharding: Sharding) -> float:
+    """Bytes of a number of the gradients that a rank adds up. FSDP without sums in between adds in the format that
+    gradients travel in (PyTorch FSDP2, `to_accumulated_grad_if_needed`)."""
+    if sharding.fsdp and sharding.every_microbatch is False:
+        return max(_width(precision.gradient), _width(precision.reduced))
+    return _width(precision.gradient)
 
 
 def _copies(each: Parameter, precision: Precision, shares: Shares) -> Num:

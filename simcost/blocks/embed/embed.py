@@ -12,8 +12,8 @@ from typing import ClassVar
 from simcost.frozen import frozen
 from simcost.num import Num, ceil
 from simcost.ops import cross_entropy
-from simcost.ops.collective import Collective
-from simcost.ops.cross_entropy import CHUNKED, CrossEntropy
+from simcost.ops.collective import Collective, Copied
+from simcost.ops.cross_entropy import CHUNKED, GATHERED, PLAIN, CrossEntropy
 from simcost.ops.gather import Gather
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan
@@ -131,13 +131,21 @@ class Head(Plain):
         )
 
     def _loss(self, view: View) -> tuple[Program, ...]:
-        """Megatron's vocabulary-parallel loss joins the maximum, the target's logit and the sum of exponentials, an fp32 number per token each. Of a loss in chunks the product runs once for each."""
+        """Megatron's vocabulary-parallel loss joins the maximum, the target's logit and the sum of exponentials, an fp32 number per token each. Of a loss in chunks the product runs once for each. With gathered logits every rank has the whole loss."""
         part, table, rows = ceil(self.vocab_size / view.plan.tp), self._table(view.plan), view.tokens
         method, chunks = cross_entropy.named(view.phase.loss)
         at_once = cross_entropy.chunk(rows, part, self.hidden_size, chunks) if method == CHUNKED else 0.0
         product: Program = linear(view, table, rows)
         if method == CHUNKED:
             product = Serial((linear(view, table, at_once),), repeat=rows / at_once)
+        if method == GATHERED:
+            act, size = view.activation, view.plan.tp
+            return (
+                *enter(view, self.hidden_size),
+                product,
+                Call(Copied("all_gather", act.tensor_bytes(rows * self.vocab_size), size), "gather logits"),
+                Call(CrossEntropy(rows, self.vocab_size, act, PLAIN, "", self.hidden_size), "cross entropy"),
+            )
         return (
             *enter(view, self.hidden_size),
             product,

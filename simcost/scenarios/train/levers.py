@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from simcost.errors import SimcostError
-from simcost.ops.cross_entropy import CHUNKED, FUSED, PLAIN, named
+from simcost.ops.cross_entropy import CHUNKED, FUSED, GATHERED, PLAIN, named
 from simcost.passes.operators import OPERATORS
 from simcost.plan import Plan
 from simcost.result import Row, number
@@ -54,7 +54,7 @@ def levers(job: Job) -> Iterator[Lever]:
             and (name != "mxfp8" or r.precision != "fp8-block")
         ):
             yield Lever(f"plan.precision={name}", {}, {"precision": name})
-    if named(job.view.phase.loss)[0] in (PLAIN, FUSED):  # which keep logits
+    if named(job.view.phase.loss)[0] in (PLAIN, GATHERED, FUSED):  # which keep logits
         yield Lever(f"plan.loss={CHUNKED}", {}, {"loss": CHUNKED})
     if r.zero_stage != 3:
         yield Lever("plan.zero_stage=3", {}, {"zero_stage": 3})

@@ -95,5 +95,5 @@ def test_a_cut_loss_multiplies_once_more() -> None:
 def test_methods_by_name() -> None:
     assert [named(text) for text in ("plain", "cut", "chunked", "chunked:8")] == [("plain", 0), ("cut", 0), ("chunked", 0), ("chunked", 8)]  # fmt: skip
     for text in ("chunkd", "fused:8", "chunked:0", "chunked:x", ""):
-        with pytest.raises(SpecError, match=f"plan.loss={text}: must be one of plain, fused, chunked, cut"):
+        with pytest.raises(SpecError, match=f"plan.loss={text}: must be one of plain, gathered, fused, chunked, cut"):
             named(text)

@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 from trainkit import SEQ, job, kept_per_token, small
 
+from simcost.ops.collective import Copied
 from simcost.plan import Plan
+from simcost.program import calls
 from simcost.scenarios.train.answer import ranks_table
 from simcost.training import memory, step
 from simcost.training.job import known_schedules
@@ -133,3 +135,29 @@ def test_buffers_of_deepep_stand_outside_the_allocator() -> None:
         assert mine.exchanges == pytest.approx(746.3e6, rel=1e-3)
         assert mine.used == pytest.approx(mine.allocated * (1.0 + SLACK) + RUNTIME_BYTES + mine.exchanges)
     assert {mine.exchanges for mine in found["nccl"]} == {0.0}
+
+
+def test_without_sums_in_between_a_rank_keeps_whole_gradients_as_they_travel() -> None:
+    """PyTorch FSDP2, `set_requires_gradient_sync(False)`: of bf16 gradients that travel in fp32, 4 B of each weight until
+    the last micro-batch, and one sum a step in place of one for each of them; else a part of 2 B."""
+    plan = Plan(gpus=8.0)
+    each, last = (
+        step.run(job("llama-3-8b", plan, stack="torchtitan", zero_stage=3, precision="bf16-pure", global_batch=32, flags={"no_sync": said}))
+        for said in ("off", "on")
+    )  # fmt: skip
+    kept = [memory.of_ranks(one)[0].state for one in (each, last)]
+    assert float(kept[1].gradients) == 16.0 * float(kept[0].gradients)
+    assert kept[1].parameters == kept[0].parameters
+    assert last.seconds < each.seconds
+
+
+def test_gathered_logits_stand_whole_on_every_tensor_parallel_rank() -> None:
+    """Log-probabilities in fp32 of 128,256 words on each of four ranks, where a loss that is shared keeps a quarter; the
+    gradient of the gather sends nothing."""
+    plan = Plan(tp=4.0, gpus=4.0, sequence_parallel="on")
+    shared, whole = (step.run(job("llama-3-8b", plan, loss=loss)).parts["head"] for loss in ("plain", "gathered"))
+    assert float(whole.kept - shared.kept) == 4.0 * SEQ * 128256 * 3.0 / 4.0
+    (gather,) = [call.op for call in calls(whole.programs.forward) if call.tag == "gather logits"]
+    assert isinstance(gather, Copied)
+    assert gather.payload == 2.0 * SEQ * 128256
+    assert gather.input_grad() == ()

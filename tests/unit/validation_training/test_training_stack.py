@@ -89,7 +89,7 @@ def test_a_stack_may_have_the_flags_of_another(tmp_path: Path) -> None:
     assert (found.defaults, found.fitted) == (base.defaults, {})
     for wrong in ('"hai-lm"', "3"):
         path.write_text(text.replace('"hai-llm"', wrong), encoding="utf-8")
-        with pytest.raises(SpecError, match=r"own.toml: 'base' = .* is not one of hai-llm, "):
+        with pytest.raises(SpecError, match=r"own.toml: 'base' = .* is not one of deepspeed, hai-llm, "):
             stacks.load(str(path))
 
 
