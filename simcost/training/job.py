@@ -11,6 +11,7 @@ from dataclasses import field, replace
 from types import ModuleType
 
 from simcost import lower, schedules
+from simcost.cost.tiers import link_checks
 from simcost.dtypes import dtype
 from simcost.errors import Infeasible, SpecError, nearest
 from simcost.frozen import frozen
@@ -187,7 +188,7 @@ def build(model: ModelSpec, device: Device, plan: Plan, recipe: Recipe, engine: 
     model, formats = precision.parted(model, _with_flags(formats, flags))
     plan = _plan(plan, flags, model)
     # Virtual stages have a rule of their own: the first and the last may hold no layer, but the embedding and the head alone.
-    require(lower.checks(model, replace(plan, vpp=1.0)))
+    require([*lower.checks(model, replace(plan, vpp=1.0)), *link_checks(device, plan.devices)])
     scheduled, vpp = _schedule(recipe, plan, notes)
     sequences, micro = batch.cut(plan, recipe.micro_batch, recipe.global_batch, scheduled, vpp, notes)
     loss = recipe.loss or (FUSED if flags["fused_cross_entropy"] else PLAIN)

@@ -105,3 +105,10 @@ def test_gpus_that_copies_do_not_fill(gpus: float, says: str) -> None:
     with pytest.raises(Infeasible, match=says):
         filled(Plan(tp=2.0, pp=4.0, gpus=gpus))
     assert filled(Plan(tp=2.0, pp=4.0, gpus=16.0)).copies == 2.0
+
+
+def test_copies_over_several_nodes_need_a_network() -> None:
+    """A profile without one used to give a step without a time."""
+    assert job("llama-3.2-1b", Plan(gpus=8.0), hw="rtx-4090").plan.devices == 8.0
+    with pytest.raises(Infeasible, match=r"no 'links\.scaleout\.bandwidth', and the plan spans more than one"):
+        job("llama-3.2-1b", Plan(gpus=16.0), hw="rtx-4090")
