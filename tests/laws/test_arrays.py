@@ -70,6 +70,8 @@ def arguments(draw: st.DrawFn, cls: type) -> dict[str, Any]:
             found["mask"] = draw(mask())
         elif field.name == "parts":
             found["parts"] = tuple((part, draw(arguments(part))) for part in (Stream, Gemm))
+        elif field.name == "back":  # of an operator: the kernels of its gradient
+            found["back"] = tuple((Stream, draw(arguments(Stream))) for _ in range(2))
         elif field.name == "forward":  # of a gradient: one op
             found["forward"] = ((Fused, draw(arguments(Fused))),)
         elif field.name == "kind":
