@@ -2,7 +2,7 @@
 
 One vector of `head_dim` is key and value of all heads. A layer of ratio 4 (CSA) picks `index_topk` of its entries by an indexer over keys compressed alike; one of ratio 128 (HCA) attends to all of them; one of ratio 0 has the
 window alone. The output passes groups of low rank. Most likely to be wrong: the format of the indexer's keys (MXFP4 as the model was trained; engines on Hopper keep fp8, twice as many bytes). Sources: DeepSeek-V4
-report; Hugging Face `modeling_deepseek_v4.py`; layout of an entry: deepseek-ai/FlashMLA; vLLM issue 48993.
+report; Hugging Face `modeling_deepseek_v4.py`; buffers: `kv_state` and `score_state` of DeepSeek's own `inference/model.py`; layout of an entry: deepseek-ai/FlashMLA; vLLM issue 48993.
 """
 
 from __future__ import annotations
@@ -151,11 +151,11 @@ class CompressedAttention(Plain):
         return _KEYS.tensor_bytes(self.index_head_dim) if self.indexer else 0.0
 
     def _buffers(self) -> Num:
-        """Tokens on their way into an entry, and their gates, fp32: of windows that overlap twice as many. [B]"""
+        """Tokens on their way into an entry, and their gates, fp32: where windows overlap those of two windows, each twice as wide. [B]"""
         if not self.compress_ratio:
             return 0.0
         each = 2.0 * self._wide * (self.head_dim + self.index_head_dim) * 4.0
-        return self.compress_ratio * each
+        return self._wide * self.compress_ratio * each
 
     @property
     def state_formula(self) -> str:
