@@ -69,9 +69,18 @@ def keys_of(blocks: Tensor, size: int) -> Tensor:
     return (blocks.unsqueeze(-1) * size + torch.arange(size, device=blocks.device)).flatten(-2)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor | None, picks: Tensor, past: int, rank: int, scale: float) -> Tensor:
-    """q [B, heads, T, d] over the keys `picks` [B, kv, T, n] of k [B, kv, S, d] and v [B, kv, S, d_v], those that come after the query left out; without v the first `rank` elements of a
-    key are its value. [B, heads, T, d_v]"""
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor | None,
+    picks: Tensor,
+    past: int,
+    rank: int,
+    scale: float,
+    sinks: Tensor | None = None,
+) -> Tensor:
+    """q [B, heads, T, d] over the keys `picks` [B, kv, T, n] of k [B, kv, S, d] and v [B, kv, S, d_v], those that come after the query, and picks of -1, left out; without v the first `rank` elements of a
+    key are its value. `sinks` [heads]: a logit of each head that no value stands behind. [B, heads, T, d_v]"""
     b, kv, t, n = picks.shape
     q = torch.unflatten(q, 1, (kv, -1)).transpose(2, 3)  # [B, kv, T, group, d]
     step, found = max(_GATHERED // (b * kv * n * k.shape[-1]), 1), []
@@ -80,13 +89,17 @@ def attention(q: Tensor, k: Tensor, v: Tensor | None, picks: Tensor, past: int, 
         chosen = picks[:, :, start : start + step]
         keys = _gathered(k, chosen)
         weights = (q[:, :, start : start + step] @ keys.transpose(-1, -2)).float() * scale
-        unseen = (chosen > rows[start : start + step]).unsqueeze(-2)
-        weights = torch.softmax(weights.masked_fill(unseen, _NEVER), -1).to(q.dtype)
+        unseen = ((chosen > rows[start : start + step]) | (chosen < 0)).unsqueeze(-2)
+        weights = weights.masked_fill(unseen, _NEVER)
+        if sinks is not None:
+            beside = sinks.float().view(1, kv, 1, -1, 1).expand(*weights.shape[:-1], 1)
+            weights = torch.cat((weights, beside), -1)
+        weights = torch.softmax(weights, -1)[..., :n].to(q.dtype)
         found.append(weights @ (keys[..., :rank] if v is None else _gathered(v, chosen)))
     return torch.cat(found, 2).transpose(2, 3).flatten(1, 2)
 
 
 def _gathered(x: Tensor, picks: Tensor) -> Tensor:
-    """Rows of x [B, kv, S, d] by `picks` [B, kv, T, n], the last row where they lie beyond it: [B, kv, T, n, d]."""
-    flat = picks.flatten(2).clamp(max=x.shape[2] - 1).unsqueeze(-1).expand(-1, -1, -1, x.shape[-1])
+    """Rows of x [B, kv, S, d] by `picks` [B, kv, T, n], the first or the last row where they lie beyond it: [B, kv, T, n, d]."""
+    flat = picks.flatten(2).clamp(0, x.shape[2] - 1).unsqueeze(-1).expand(-1, -1, -1, x.shape[-1])
     return torch.unflatten(x.gather(2, flat), 2, picks.shape[2:])

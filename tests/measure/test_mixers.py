@@ -262,7 +262,7 @@ def test_what_no_layer_does_is_one_line() -> None:
     for mixer, more, said in (
         (SMALL["dsa"], {"backward": True}, "a choice has no gradient"), (SHARED["another's"], {"backward": True}, "another's keys"), (narrow, {}, "no torch block for states in fp8"),
         (replace(SMALL["mamba"], heads=2.0), {}, "heads have time steps of their own"),
-        (replace(SMALL["dsa"], sinks=True), {}, "sinks beside picked keys"), (replace(SMALL["dsa"], output_gate="latent"), {}, "a gate made of"),
+        (replace(SMALL["dsa"], output_gate="latent"), {}, "a gate made of"),
     ):  # fmt: skip
         with pytest.raises(SpecError, match=said):
             build.build(spec(mixer, **more))

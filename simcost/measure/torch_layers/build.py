@@ -66,12 +66,10 @@ _BUILDERS: Mapping[type, Callable[[Any, Site], list[Section]]] = {
     ShortConv: recurrent.short_conv, Dense: dense, GaussianTopK: dense, MoE: moe, ZeroExperts: zero_experts, Norm: norm,
     AttentionResidual: streams.attention_residual, HyperConnection: streams.hyper_connection, AltUp: streams.altup, Laurel: streams.laurel, PerLayerInput: streams.per_layer_input,
     SharedNorm: shared_block.shared_norm, SharedAttention: shared_block.shared_attention, SharedFFN: shared_block.shared_ffn, Joint: shared_block.joint,
-    WindowMQA: compressed.window_mqa,
+    WindowMQA: compressed.compressed, HCA: compressed.compressed, CSA: compressed.compressed,
 }  # fmt: skip
 
-_WHY: Mapping[type, str] = dict.fromkeys(
-    (CSA, HCA), ": its core reads two sets of keys, single tokens and entries that stand for several"
-) | {
+_WHY: Mapping[type, str] = {
     ScaledMoE: ": its experts read the residual stream behind a norm of their own, which no branch of a torch layer does"
 }
 

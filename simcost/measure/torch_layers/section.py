@@ -29,7 +29,9 @@ Tensors = dict[str, Tensor]
 Weights = Mapping[str, Tensor]
 Run = Callable[[Weights, Tensors], None]
 SDPA, LATENT_CPU = "sdpa", "sdpa flash (CPU) on the latent"
+PICKED = "torch products over picked keys"
 SINKS = "torch products with sinks"  # where torch's kernel does not serve: on a device, and where gradients are wanted
+_TOP = 448.0  # the largest number of fp8
 Tables = dict[str, tuple[int, Callable[[], Tensor]]]  # elements, and how to make it once they are known to fit
 
 
@@ -203,6 +205,20 @@ class Site:
             make = partial(ops.lower_right, self.q_len, keys, self.device, self.dtype, window, chunk)
             self.shared.setdefault(name, (self.q_len * keys, make))
             self.masking = name, False
+
+
+def inference(at: Site) -> None:
+    """Raises SpecError for a training step of a layer that picks keys."""
+    if at.training:
+        raise SpecError(
+            f"{at.spec.name}: no torch block for a training step of layers that pick keys yet: a choice has no gradient"
+        )
+
+
+def narrow(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(fp8, one fp32 scale) of each row of x [..., d]."""
+    scale = x.float().abs().amax(-1) / _TOP
+    return (x.float() / scale.unsqueeze(-1)).to(torch.float8_e4m3fn), scale
 
 
 def linear(

@@ -10,30 +10,39 @@ import torch
 
 from simcost.blocks.attention.block_sparse import BlockSparse
 from simcost.blocks.attention.dsa import DSA
-from simcost.errors import SpecError
 from simcost.measure import torch_index as index
 from simcost.measure import torch_ops as ops
 from simcost.measure.torch_layers import attention, latent
-from simcost.measure.torch_layers.section import Cache, Section, Site, Tensor, Tensors, Weights, linear, whole
+from simcost.measure.torch_layers.section import (
+    PICKED,
+    Cache,
+    Section,
+    Site,
+    Tensor,
+    Tensors,
+    Weights,
+    inference,
+    linear,
+    narrow,
+    whole,
+)
 
 _FP8 = torch.float8_e4m3fn
-_TOP = 448.0  # its largest number
-_CORE = "torch products over picked keys"
 
 
 def dsa(block: DSA, at: Site) -> list[Section]:
     """Sections of DSA: MLA's projections, the indexer, the absorbed core over the picked keys, o_proj. A layer without an indexer reads random picks. Raises SpecError for a training step."""
-    _inference(at, block.sinks)
+    inference(at)
     k, scale, picked = at.key, float(block.qk_head_dim) ** -0.5, whole(block.index_topk, "index_topk")
     b, t, rank = at.batch, at.q_len, whole(block.kv_lora_rank, "kv_lora_rank")
-    name, at.kit.core = _picks(at, picked), _CORE
+    name, at.kit.core = _picks(at, picked), PICKED
 
     def attend(w: Weights, s: Tensors) -> None:
         query = torch.cat((s[k("q.absorbed")], s[k("q.rope")]), -1)
         query = query.view(b, t, -1, query.shape[-1]).transpose(1, 2)
         picks = s[name] if block.indexer else w[name]
         keys = s[k("latent")].unsqueeze(1)
-        s[k("mixed")] = index.attention(query, keys, None, picks.unsqueeze(1), at.past, rank, scale)
+        s[k("mixed")] = index.attention(query, keys, None, picks.unsqueeze(1), at.past, rank, scale, w.get(k("sinks")))
 
     found = [
         *latent.projections(block, at),
@@ -42,15 +51,6 @@ def dsa(block: DSA, at: Site) -> list[Section]:
         *latent.leave(block, at),
     ]
     return found
-
-
-def _inference(at: Site, sinks: bool) -> None:
-    if sinks:
-        raise SpecError(f"{at.spec.name}: no torch block for sinks beside picked keys yet")
-    if at.training:
-        raise SpecError(
-            f"{at.spec.name}: no torch block for a training step of layers that pick keys yet: a choice has no gradient"
-        )
 
 
 def _picks(at: Site, picked: int) -> str:
@@ -84,9 +84,9 @@ def _indexer(block: DSA, at: Site, picks: str, picked: int) -> list[Section]:
         s[k("index turned")] = ops.rope(both, w[cos], w[sin])
 
     def write(w: Weights, s: Tensors) -> None:
-        narrow, scale = _narrow(s[k("index turned")].view(b, t, heads + 1, d))
-        s[k("index narrow")], s[k("index scale")] = narrow[:, :, :heads], scale[:, :, :heads]
-        w[cached][:, context - t :].copy_(narrow[:, :, heads])
+        rows, scale = narrow(s[k("index turned")].view(b, t, heads + 1, d))
+        s[k("index narrow")], s[k("index scale")] = rows[:, :, :heads], scale[:, :, :heads]
+        w[cached][:, context - t :].copy_(rows[:, :, heads])
         w[scales][:, context - t :].copy_(scale[:, :, heads])
 
     def score(w: Weights, s: Tensors) -> None:
@@ -108,15 +108,9 @@ def _indexer(block: DSA, at: Site, picks: str, picked: int) -> list[Section]:
     ]
 
 
-def _narrow(x: Tensor) -> tuple[Tensor, Tensor]:
-    """(fp8, one fp32 scale) of each row of x [..., d]."""
-    scale = x.float().abs().amax(-1) / _TOP
-    return (x.float() / scale.unsqueeze(-1)).to(_FP8), scale
-
-
 def block_sparse(block: BlockSparse, at: Site) -> list[Section]:
     """Sections of block-sparse attention: those of GQA, the indexer after the norms, the core over the picked blocks. Raises SpecError for a training step."""
-    _inference(at, block.sinks)
+    inference(at)
     tag, picks, attend = _picked_core(block, at)
     return attention.gqa(block, at, attention.Inner(_block_indexer(block, at), tag, picks, attend))
 
@@ -160,7 +154,7 @@ def _picked_core(block: BlockSparse, at: Site) -> tuple[str, list[Section], atte
         whole(block.index_block_size, "index_block_size"),
     )
     blocks = whole(block.index_topk_blocks, "index_topk_blocks")
-    at.kit.core, tag = _CORE, "attention/sparse core"
+    at.kit.core, tag = PICKED, "attention/sparse core"
 
     def score(w: Weights, s: Tensors) -> None:
         query = s[k("index turned")][:, :heads].reshape(b, t, heads, -1)
@@ -171,6 +165,6 @@ def _picked_core(block: BlockSparse, at: Site) -> tuple[str, list[Section], atte
 
     def attend(w: Weights, s: Tensors, query: Tensor, scale: float) -> Tensor:
         keys = index.keys_of(s[k("blocks")], size)
-        return index.attention(query, s[k("K")], s[k("V")], keys, past, 0, scale)
+        return index.attention(query, s[k("K")], s[k("V")], keys, past, 0, scale, w.get(k("sinks")))
 
     return tag, [Section(f"{tag}/index scores", score), Section(f"{tag}/index top-k", pick)], attend
