@@ -33,6 +33,7 @@ SMALL = {
     "mamba2 plain": Mamba2(float(D), 4.0, 6.0, 2.0, 8.0, 4.0, 4.0, FP32, conv_bias=False, gated_norm=False),
     "mamba": Mamba(float(D), 2.0, 4.0, 8.0, 4.0, FP32, proj_bias=True, inner_norms=True),
     "mamba plain": Mamba(float(D), 2.0, 4.0, 8.0, 4.0, FP32, conv_bias=False),
+    "mamba of two heads": Mamba(float(D), 2.0, 4.0, 8.0, 4.0, FP32, heads=2.0),
     "lightning": Lightning(float(D), 4.0, 8.0, FP32, 4.0),
     "lightning normed": Lightning(float(D), 4.0, 8.0, FP32, 4.0, qk_norm=True),
     "short_conv": ShortConv(float(D), 3.0, dtype("fp32"), bias=True),
@@ -158,18 +159,19 @@ def mamba(block, w, x, state, columns):
     rank, size = int(block.dt_rank), int(block.ssm_state_size)
     c = int(block.mamba_expand) * D
     entered = x @ w["in_proj"].T + w.get("in_bias", 0.0)
-    u = conv(entered[:, :c], columns, w["conv1d"], 4)
-    low, b, q = (u @ w["x_proj"].T).split((rank, size, size), 1)
-    if "inner_norms" in w:
-        low, b, q = (
-            rms(part, g) for part, g in zip((low, b, q), w["inner_norms"].split((rank, size, size)), strict=True)
-        )
-    dt, a = softplus(low @ w["dt_proj"].T + w["dt_bias"]), -torch.exp(w["A_log"]).view(c, size)
-    out = torch.zeros(len(x), c, dtype=torch.float64)
-    state = state.squeeze(-1)
-    for t in range(len(x)):
-        state = state * torch.exp(dt[t].unsqueeze(1) * a) + torch.outer(dt[t] * u[t], b[t])
-        out[t] = state @ q[t] + w["D"] * u[t]
+    u, heads = conv(entered[:, :c], columns, w["conv1d"], 4), int(block.heads)
+    out, a = torch.zeros(len(x), c, dtype=torch.float64), -torch.exp(w["A_log"]).view(c, size)
+    for h in range(heads):  # each with time steps, B and C of its own
+        part, own = slice(h * c // heads, (h + 1) * c // heads), [w["x_proj"], w["dt_proj"]]
+        own = [matrix[h] for matrix in own] if heads > 1 else own
+        low, b, q = (u[:, part] @ own[0].T).split((rank, size, size), 1)
+        if "inner_norms" in w:
+            gains = w["inner_norms"].split((rank, size, size))
+            low, b, q = (rms(one, gain) for one, gain in zip((low, b, q), gains, strict=True))
+        dt, held = softplus(low @ own[1].T + w["dt_bias"][part]), state[part, :, 0]
+        for t in range(len(x)):
+            held = held * torch.exp(dt[t].unsqueeze(1) * a[part]) + torch.outer(dt[t] * u[t, part], b[t])
+            out[t, part] = held @ q[t] + w["D"][part] * u[t, part]
     return (out * silu(entered[:, c:])) @ w["o_proj"].T + w.get("o_bias", 0.0)
 
 

@@ -261,7 +261,6 @@ def test_what_no_layer_does_is_one_line() -> None:
     narrow = replace(SMALL["gated_deltanet"], states=States(dtype("fp8"), dtype("bf16")))
     for mixer, more, said in (
         (SMALL["dsa"], {"backward": True}, "a choice has no gradient"), (SHARED["another's"], {"backward": True}, "another's keys"), (narrow, {}, "no torch block for states in fp8"),
-        (replace(SMALL["mamba"], heads=2.0), {}, "heads have time steps of their own"),
         (replace(SMALL["dsa"], output_gate="latent"), {}, "a gate made of"),
     ):  # fmt: skip
         with pytest.raises(SpecError, match=said):

@@ -109,27 +109,32 @@ def mamba2(block: Mamba2, at: Site) -> list[Section]:
 
 
 def mamba(block: Mamba, at: Site) -> list[Section]:
-    """Sections of Mamba: projection, convolution, time steps with B and C, their norms, the scan with its gate, o_proj. Raises SpecError for heads with time steps of their own."""
-    if float(block.heads) != 1.0:
-        raise SpecError(f"{at.spec.name}: no torch block for Mamba layers whose heads have time steps of their own yet")
-    k, width, state = at.key, whole(block.channels(at.view.plan), "channels"), whole(block.ssm_state_size, "state")
-    rank, b, t = whole(block.dt_rank, "dt_rank"), at.batch, at.q_len
+    """Sections of Mamba: projection, convolution, time steps with B and C, their norms, the scan with its gate, o_proj. Heads with time steps of their own are a batch of small products."""
+    k, plan, b, t = at.key, at.view.plan, at.batch, at.q_len
+    width, state, rank = (whole(n, "width") for n in (block.channels(plan), block.ssm_state_size, block.dt_rank))
+    own = whole(block.shape(plan).key_heads, "heads")
     cut, steps = (rank, state, state), k("steps.normed") if block.inner_norms else k("steps")
+
+    def by_head(name: str, x: Tensor, weight: Tensor) -> Tensor:
+        """x [rows, heads, inner] by the matrix of each head: [rows, heads, out]."""
+        if own == 1:
+            return at.kit.linear(name, x[:, 0], weight).unsqueeze(1)
+        return torch.bmm(x.transpose(0, 1), weight.transpose(1, 2)).transpose(0, 1)
+
+    def project(w: Weights, s: Tensors) -> None:
+        s[k("steps")] = by_head("mamba/x_proj", s[k("mixed")].view(at.rows, own, -1), w[k("x_proj")])
 
     def norms(w: Weights, s: Tensors) -> None:
         gains = torch.split(w[k("inner_norms")], list(cut)) if block.norm_weights else (None, None, None)
         parts = zip(torch.split(s[k("steps")], list(cut), -1), gains, strict=True)
         s[steps] = torch.cat([ops.norm(part, gain, None, False) for part, gain in parts], -1)
 
-    def low(s: Tensors) -> Tensor:
-        return s[steps][:, :rank]
-
     def widen(w: Weights, s: Tensors) -> None:
-        s[k("dt")] = at.kit.linear("mamba/dt_proj", low(s), w[k("dt_proj")])
+        s[k("dt")] = by_head("mamba/dt_proj", s[steps][..., :rank], w[k("dt_proj")]).flatten(1)
 
     def read(w: Weights, s: Tensors) -> rec.Inputs:
         step = F.softplus(_tokens(at, s[k("dt")]) + w[k("dt_bias")])
-        keys, queries = (part.view(b, t, 1, state) for part in torch.split(s[steps][:, rank:], state, -1))
+        keys, queries = torch.split(_tokens(at, s[steps][..., rank:]), state, -1)
         decay = -w[k("A_log")].view(width, state).exp() * step.unsqueeze(-1)
         return rec.Inputs(queries, keys, s[k("mixed")].view(b, t, width, 1), decay, step)
 
@@ -140,9 +145,9 @@ def mamba(block: Mamba, at: Site) -> list[Section]:
     return [
         linear(at, "mamba/in_proj", "in_proj", at.flow.normed, k("entered"), bias[0]),
         _conv(block, at, "mamba", lambda s: s[k("entered")][:, :width]),
-        linear(at, "mamba/x_proj", "x_proj", k("mixed"), k("steps")),
+        Section("mamba/x_proj", project, own == 1),
         *([Section("mamba/inner norms", norms)] if block.inner_norms else []),
-        Section("mamba/dt_proj", widen, True),
+        Section("mamba/dt_proj", widen, own == 1),
         _core(block, at, "mamba", read, skip, lambda s: F.silu(s[k("entered")][:, width:]), k("gated")),
         *_leave(at, "mamba", bias[1]),
     ]
