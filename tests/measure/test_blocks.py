@@ -13,7 +13,6 @@ torch = pytest.importorskip("torch")
 from layerkit import NORMS, SMALL_FFN, SMALL_GQA, SMALL_MFA, SMALL_MLA, SMALL_MOE, D, reference, spec
 
 from simcost.blocks.attention.gqa import GQA
-from simcost.blocks.attention.mamba import Mamba
 from simcost.blocks.attention.sliding_window import SlidingWindow
 from simcost.blocks.attention.window_mla import WindowMLA
 from simcost.blocks.ffn.dense import Dense
@@ -24,7 +23,6 @@ from simcost.measure import torch_ops as ops
 from simcost.measure.torch_layers import build
 from simcost.model import load as models
 from simcost.plan import Phase
-from simcost.sharding.shard import Block
 
 
 def close(one: BlockSpec) -> None:
@@ -120,41 +118,15 @@ def test_sections_are_the_calls_of_the_program(one: BlockSpec) -> None:
     assert block.output(ran).isfinite().all()
 
 
-def test_every_shipped_model_can_be_built_or_says_why_not() -> None:
+def test_every_layer_of_every_shipped_model_can_be_built() -> None:
     """Sections alone: nothing large is allocated."""
-    built, refused = set(), set()
-    for name in models.names():
+    names = models.names()
+    for name in names:
         model = models.load(name)
         for phase in (Phase(1.0, 64.0, 0.0), Phase(4.0, 1.0, 63.0)):
             for one in of_model(model, phase):
-                if any(map(is_beyond_torch, one.layer)):
-                    with pytest.raises(SpecError, match="no torch block"):
-                        build._sections(one, torch.device("cpu"))
-                    refused.add(name)
-                else:
-                    assert len(build._sections(one, torch.device("cpu"))[0]) == len(listed(one))
-                    built.add(name)
-    assert len(built) > 100
-    assert {
-        "deepseek-v3.2",
-        "qwen3-next-80b-a3b",
-        "minimax-m3",
-        "minimax-text-01",
-        "falcon-mamba-7b",
-        "gpt-oss-120b",
-        "kimi-k3",
-        "gemma-3n-e4b",
-        "gemma-4-e2b",
-        "longcat-flash",
-        "zamba2-7b",
-    } <= built - refused
-    assert {"deepseek-v4-flash", "zamba-7b-v1"} <= refused
-
-
-def is_beyond_torch(block: Block) -> bool:
-    """Whether a block is, or has, what no layer in torch builds."""
-    several = isinstance(block, Mamba) and float(block.heads) != 1.0
-    return type(block) not in build._BUILDERS or several
+                assert len(build._sections(one, torch.device("cpu"))[0]) == len(listed(one))
+    assert len(names) > 150
 
 
 def test_ranks_share_heads_and_width() -> None:

@@ -14,7 +14,7 @@ from layerkit import D, ref_core, ref_norm, ref_rope
 from mixerkit import SMALL, spec
 from torch.utils.flop_counter import FlopCounterMode
 
-from simcost.blocks.attention.compressed import CSA, HCA
+from simcost.blocks.attention.compressed import CSA, HCA, WindowMQA
 from simcost.dtypes import dtype
 from simcost.errors import SpecError
 from simcost.estimate.layer import listed
@@ -26,6 +26,7 @@ from simcost.plan import Plan
 W = float(D)
 LAYERS = {
     "csa": CSA(W, 4.0, 16.0, 12.0, 8.0, 2.0, 8.0, 5.0, 4.0, 3.0, 10.0, 2.0),
+    "window": WindowMQA(W, 4.0, 16.0, 12.0, 8.0, 2.0, 8.0, 5.0, 0.0),
     "hca": HCA(W, 4.0, 16.0, 12.0, 8.0, 2.0, 8.0, 5.0, 3.0),
 }
 PHASES = {"prompt": (2.0, 14.0, 0.0), "short": (2.0, 2.0, 0.0), "chunk": (2.0, 9.0, 10.0), "decode": (3.0, 1.0, 11.0), "within": (3.0, 1.0, 13.0)}  # fmt: skip
@@ -88,9 +89,11 @@ def test_a_query_sees_its_window_and_entries_whose_windows_ended(name: str, phas
         window = min(past + t, 5 + t - 1)
         near = torch.stack([turned(key[n : n + 1], past + n)[0] for n in range(t)])
         near = torch.cat((w["latent"][i, : window - t], near))
-        far = {n: w["latent"][i, window + n] for n in range(past // ratio)}
-        far |= compressed(mixer, w, x, i, "", ("compressor_bias", "compressor_norm", wide), past, 16)
-        assert sorted(far) == list(range((past + t) // ratio))
+        far = {}
+        if ratio:
+            far = {n: w["latent"][i, window + n] for n in range(past // ratio)}
+            far |= compressed(mixer, w, x, i, "", ("compressor_bias", "compressor_norm", wide), past, 16)
+            assert sorted(far) == list(range((past + t) // ratio))
         if name == "csa":
             keys = inside["index keys"][i] * inside["index scales"][i].unsqueeze(1)
             made_keys = compressed(mixer, w, x, i, "index ", ("index_bias", "index_norm", 2), past, 10)
@@ -99,7 +102,7 @@ def test_a_query_sees_its_window_and_entries_whose_windows_ended(name: str, phas
         out = []
         for n in range(t):
             q = turned(ref_norm(query[n], None), past + n)
-            seen = list(range((past + n + 1) // ratio))
+            seen = list(range((past + n + 1) // ratio)) if ratio else []
             if name == "csa":
                 index = (s["1.index narrow"][i, n].double() * s["1.index scale"][i, n].double().unsqueeze(1)).unsqueeze(
                     1
@@ -129,7 +132,7 @@ def test_weights_sections_and_state_are_those_of_the_block(name: str, phase: str
     assert sum(v.numel() for v in weights.values()) == sum(float(w.count) for w in mixer.weights(Plan()))
     bytes_ = {key: block.copies[0][key].nbytes for key in caches}
     index = sum(bytes_.pop(f"1.index {key}", 0) for key in ("keys", "scales"))
-    entries = (past + q) // mixer.compress_ratio
+    entries = (past + q) // mixer.compress_ratio if mixer.compress_ratio else 0.0
     assert index == (batch * entries * (10.0 + 4.0) if name == "csa" else 0.0)
     if q == 1.0:  # a prompt sees more than the window that stays
         wanted = float(mixer.state_bytes(past + q, Plan(), dtype("fp32")))
@@ -160,8 +163,9 @@ def test_torch_counts_the_products_that_the_block_counts(name: str, q: float) ->
     assert left == len(block.sections) - sum(isinstance(item.op, Gemm) for item in listed(block.spec)) - (2 if name == "csa" else 0)  # fmt: skip
 
 
-def test_a_training_step_of_all_entries_reaches_every_weight() -> None:
-    block = made("hca", "prompt", backward=True)
+@pytest.mark.parametrize("name", ["window", "hca"])
+def test_a_training_step_reaches_every_weight(name: str) -> None:
+    block = made(name, "prompt", backward=True)
     block.backward(block.forward(0, block.inputs()))
     grads = {key: value.grad for key, value in block.copies[0].items() if value.requires_grad}
     assert all(grad is not None and grad.isfinite().all() for grad in grads.values())
@@ -169,11 +173,14 @@ def test_a_training_step_of_all_entries_reaches_every_weight() -> None:
     ahead, back = time_cpu.measure(block, 0.01)
     assert [op.name for op in ahead.ops] == [item.name for item in listed(block.spec)]
     assert back.ops
+
+
+def test_a_training_step_of_a_layer_that_picks_entries_is_refused() -> None:
     with pytest.raises(SpecError, match="a choice has no gradient"):
         made("csa", "prompt", backward=True)
 
 
-@pytest.mark.parametrize(("name", "backend"), [("csa", "torch products over picked keys"), ("hca", "sdpa flash (CPU) on the latent")])  # fmt: skip
+@pytest.mark.parametrize(("name", "backend"), [("csa", "torch products over picked keys"), ("window", "sdpa flash (CPU) on the latent"), ("hca", "sdpa flash (CPU) on the latent")])  # fmt: skip
 def test_every_section_gets_a_time_and_the_line_names_the_core(name: str, backend: str) -> None:
     (found,) = time_cpu.measure(build.build(spec(LAYERS[name], 2.0, 6.0, 9.0), copies=2), 0.01)
     assert [op.name for op in found.ops] == [item.name for item in listed(found.spec)]

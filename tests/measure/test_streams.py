@@ -15,22 +15,20 @@ from layerkit import (
     SMALL_MLA,
     SMALL_MOE,
     D,
-    ref_core,
     ref_dense,
     ref_glu,
     ref_gqa,
     ref_norm,
-    ref_rope,
 )
 from torch.utils.flop_counter import FlopCounterMode
 
 from simcost.blocks._recurrent import States
-from simcost.blocks.attention.compressed import WindowMQA
 from simcost.blocks.attention.kda import KDA
 from simcost.blocks.attention.mamba2 import Mamba2
 from simcost.blocks.attention.shared_kv import SharedKV
 from simcost.blocks.attention.shared_transformer import Joint, SharedAttention, SharedFFN, SharedNorm
 from simcost.blocks.embed.per_layer import PerLayerInput
+from simcost.blocks.ffn.dense_beside_experts import ScaledMoE
 from simcost.blocks.ffn.gaussian_topk import GaussianTopK
 from simcost.blocks.ffn.zero_experts import ZeroExperts
 from simcost.blocks.norm.altup import AltUp, Laurel
@@ -53,9 +51,6 @@ FFN_NORM, INNER = Norm("ffn_norm", W), (Norm("attention_norm", W, 1.0, False), N
 SHARED = SharedKV(W, 4.0, 2.0, 8.0, 8.0, window=4.0)
 
 
-WINDOW = WindowMQA(W, 4.0, 16.0, 12.0, 8.0, 2.0, 8.0, 5.0, 0.0)
-
-
 def residual(attention, ffn, *copies: float):
     sides = (
         AttentionResidual(name, W, copies=n) for name, n in zip(("attention_norm", "ffn_norm"), copies, strict=True)
@@ -75,14 +70,23 @@ def sandwich(ffn, low=()):
     return NORMS[0], SHARED, first, *low, FFN_NORM, ffn, second
 
 
-def zamba(uses: float, adapter: bool = True):
-    """A hybrid layer that holds the block, or borrows it."""
+def zamba(uses: float, adapter: bool = True, adapters: bool = False):
+    """A hybrid layer that holds the block, or borrows it; `adapters`: of its attention."""
     held = uses > 0.0
-    attention = SharedAttention(W, 4.0, 4.0, 16.0, 16.0, rotary=1.0, uses=uses)
+    attention = SharedAttention(W, 4.0, 4.0, 16.0, 16.0, rotary=1.0, uses=uses, adapter_rank=8.0, adapted=adapters)
     ffn = SharedFFN(W, 48.0, True, False, uses=uses, adapter_rank=8.0, adapted=adapter)
     norms = SharedNorm("concat_norm", 2 * W, 1.0, False, held), SharedNorm("pre_ff_norm", W, 1.0, False, held)
     own = Mamba2(W, 4.0, 6.0, 2.0, 8.0, 4.0, 4.0, FP32)
     return Norm("norm", W), norms[0], attention, norms[1], ffn, Joint(W), own
+
+
+def beside():
+    """Gemma 4's dense layer beside experts."""
+    first, second, third = (
+        Norm(f"{name}", W, 1.0, False) for name in ("post_ffn_norm_1", "pre_ffn_norm_2", "post_ffn_norm")
+    )
+    experts = ScaledMoE(W, 4.0, 2.0, 24.0), Norm("post_ffn_norm_2", W, 1.0)
+    return *sandwich(SMALL_FFN)[:-1], first, second, *experts, third
 
 
 ZERO = ZeroExperts(W, 4.0, 2.0, 24.0, zero_experts=2.0, picks=3.0)
@@ -92,7 +96,6 @@ LAYERS = {
     "attention residuals, the first": residual(SMALL_MLA, SMALL_FFN, 0.0, 1.0),
     "hyper-connections": connected(True),
     "hyper-connections, apart": connected(False),
-    "hyper-connections, one vector": connected(True, WINDOW),
     "altup": (AltUp("altup_predict", W, 4.0, True), *sandwich(GaussianTopK(W, 48.0), (Laurel(W, 8.0),)),
               AltUp("altup_correct", W, 4.0, False), PerLayerInput(W, 16.0, 3.0)),
     "per-layer inputs": (*sandwich(SMALL_FFN), PerLayerInput(W, 16.0)),
@@ -102,6 +105,9 @@ LAYERS = {
     "shared block, held": zamba(3.0),
     "shared block, borrowed": zamba(0.0),
     "shared block, bare": zamba(1.0, False),
+    "shared block, adapters": zamba(3.0, adapters=True),
+    "shared block, borrowed, adapters": zamba(0.0, adapters=True),
+    "dense beside experts": beside(),
 }  # fmt: skip
 PHASES = {"prompt": (2.0, 7.0, 0.0), "chunk": (2.0, 6.0, 9.0), "decode": (3.0, 1.0, 11.0)}
 EACH = pytest.mark.parametrize("name", LAYERS)
@@ -169,7 +175,7 @@ def test_torch_counts_the_products_of_streams() -> None:
     assert found["altup", "altup_correct"] == rows * 2 * (4 * D + 16)
 
 
-@pytest.mark.parametrize("name", [name for name in LAYERS if name != "shared block, borrowed"])
+@pytest.mark.parametrize("name", [name for name in LAYERS if "borrowed" not in name])
 def test_a_training_step_reaches_every_weight(name: str) -> None:
     block = made(name, backward=True)
     block.backward(block.forward(0, block.inputs()))
@@ -181,13 +187,8 @@ def test_a_training_step_reaches_every_weight(name: str) -> None:
 
 
 def test_what_no_layer_does_is_one_line() -> None:
-    adapted = SharedAttention(W, 4.0, 4.0, 16.0, 16.0, uses=1.0, adapter_rank=8.0, adapted=True)
-    for layer, more, said in (
-        (LAYERS["shared block, borrowed"], {"backward": True}, "uses another's weights"),
-        ((*zamba(1.0)[:2], adapted), {}, "adapters of a shared attention"),
-    ):
-        with pytest.raises(SpecError, match=said):
-            build.build(BlockSpec("small", tuple(layer), Phase(2.0, 7.0, 0.0), "fp32", **more), copies=1)
+    with pytest.raises(SpecError, match="uses another's weights"):
+        made("shared block, borrowed", backward=True)
 
 
 # ---- references: float64, of the first copy's weights ------------------------------------------------------------------
@@ -249,35 +250,6 @@ def test_hyper_connections_mix_the_streams_around_both_sublayers(mixes: bool) ->
     assert torch.allclose(block.output(s), x, atol=2e-4)
 
 
-@pytest.mark.parametrize("phase", PHASES)
-def test_one_vector_is_key_and_value_of_all_heads(phase: str) -> None:
-    """DeepSeek-V4's window layer: five tokens, sinks, and an output of two groups of low rank."""
-    block = made("hyper-connections, one vector", phase)
-    w, own, s = parts(block)
-    batch, t, past = (int(n) for n in PHASES[phase])
-    x, out = s["1.normed"].double(), []
-    a = x @ w[2]["qkv_a_proj"].T
-    query = (ref_norm(a[:, :12], w[2]["q_a_norm"]) @ w[2]["q_b_proj"].T).view(-1, 4, 16)
-    key = ref_norm(a[:, 12:], w[2]["kv_norm"])
-    for i in range(batch):
-        rows = range(i * t, i * t + t)
-
-        def turned(v, n, start=i * t):
-            return torch.cat((v[:, :8], ref_rope(v[:, 8:], past + n - start, 8)), -1)
-
-        q = torch.stack([turned(ref_norm(query[n], None), n) for n in rows])
-        keys = torch.stack([turned(key[n : n + 1], n) for n in rows])
-        held = own.get("2.latent")
-        first = past
-        if held is not None:
-            keys = torch.cat((held[i, : held.shape[1] - t].unsqueeze(1), keys))
-            first = past + t - held.shape[1]
-        core = ref_core(q, keys, keys, range(past, past + t), first, 0.25, w[2]["sinks"], window=5)
-        low = torch.einsum("tgk,grk->tgr", core.reshape(t, 2, -1), w[2]["o_a_proj"]).flatten(1)
-        out.append(low @ w[2]["o_b_proj"].T)
-    assert torch.allclose(s["2.out"].double(), torch.cat(out), atol=2e-4)
-
-
 def test_altup_predicts_and_corrects_and_the_vectors_enter_all_streams_but_the_first() -> None:
     block = made("altup")
     w, own, s = parts(block)
@@ -308,6 +280,24 @@ def test_altup_predicts_and_corrects_and_the_vectors_enter_all_streams_but_the_f
     assert torch.allclose(block.output(s), wanted, atol=2e-4)
 
 
+def test_experts_beside_a_dense_layer_read_the_stream_by_a_norm_of_their_own() -> None:
+    """Gemma 4: a router by scales of its elements, weights by scales of the experts, each branch normed, and their sum."""
+    block = made("dense beside experts")
+    w, _, s = parts(block)
+    stream = block.start[0].double() + block.start[1].double() + s["2.normed"].double()
+    dense = ref_norm(ref_dense(SMALL_FFN, w[4], ref_norm(stream, w[3]["ffn_norm"]), [], None), w[5]["post_ffn_norm_1"])
+    x, out = ref_norm(stream, w[6]["pre_ffn_norm_2"]), torch.zeros_like(stream)
+    scale, each = w[7]["router_scale"].split((D, 4))
+    weights = torch.softmax(ref_norm(stream, scale) * D**-0.5 @ w[7]["router"].T, -1)
+    for i, token in enumerate(x):
+        best = weights[i].topk(2).indices.tolist()
+        for expert in best:
+            share = weights[i, expert] / weights[i, best].sum() * each[expert]
+            out[i] += share * ref_glu(token, w[7]["experts_up"][expert], w[7]["experts_down"][expert], True)
+    both = dense + ref_norm(out, w[8]["post_ffn_norm_2"])
+    assert torch.allclose(block.output(s), stream + ref_norm(both, w[9]["post_ffn_norm"]), atol=2e-4)
+
+
 def test_zero_experts_give_the_token_back_and_the_shortcut_joins_the_stream() -> None:
     block = made("zero experts, shortcut")
     w, _, s = parts(block)
@@ -325,12 +315,15 @@ def test_zero_experts_give_the_token_back_and_the_shortcut_joins_the_stream() ->
     assert torch.allclose(block.output(s), wanted, atol=2e-4)
 
 
-@pytest.mark.parametrize("name", ["shared block, held", "shared block, borrowed"])
+@pytest.mark.parametrize("name", ["held", "borrowed", "adapters", "borrowed, adapters"])
 def test_a_shared_block_reads_the_embedding_and_its_product_enters_the_mixer(name: str) -> None:
-    block = made(name)
+    block = made(f"shared block, {name}")
     w, own, s = parts(block)
     stream = block.start[0].double() + block.start[1].double()
     normed = ref_norm(stream, w[0]["norm"])
+    if "adapters" in name:
+        more = [up @ down for up, down in zip(w[2]["qkv_adapter_up"], w[2]["qkv_adapter_down"], strict=True)]
+        w[2]["qkv_proj"] = w[2]["qkv_proj"] + torch.cat(more)
     x = ref_norm(torch.cat((stream, own["embedding rows"]), -1), w[1]["concat_norm"])
     plain = SMALL_GQA.__class__(2 * W, 4.0, 4.0, 16.0, 16.0)
     x = ref_norm(ref_gqa(plain, w[2], x, [], block.spec.phase), w[3]["pre_ff_norm"])

@@ -32,13 +32,14 @@ Attend = Callable[[Weights, Tensors, Tensor, float], Tensor]
 
 
 class Inner(NamedTuple):
-    """What a variant of GQA has of its own: sections after the norms of queries and keys, the first words of the names of the core's sections, sections before the write of keys, and the core over queries
-    [B, heads, T, d] with a scale."""
+    """What a variant of GQA has of its own: sections after the norms of queries and keys, the first words of the names of the core's sections, sections before the write of keys, the core over queries
+    [B, heads, T, d] with a scale, and sections that make "qkv" of the projection's output "qkv.shared"."""
 
     indexer: Sequence[Section] = ()
     tag: str = "attention"
     picks: Sequence[Section] = ()
     attend: Attend | None = None
+    adapters: Sequence[Section] = ()
 
 
 def gqa(block: GQA, at: Site, inner: Inner | None = None) -> list[Section]:
@@ -48,15 +49,17 @@ def gqa(block: GQA, at: Site, inner: Inner | None = None) -> list[Section]:
     d, dv = whole(block.head_dim, "head_dim"), whole(block.v_head_dim, "v_head_dim")
     turned, bare = int(float(block.head_dim * block.rotary)) // 2 * 2, block.qk_norm == "none"
     k = at.key
+    product = k("qkv.shared" if inner.adapters else "qkv")
     project = linear(
-        at, "attention/qkv_proj", "qkv_proj", at.flow.normed, k("qkv"), "qkv_bias" if block.qkv_bias else ""
+        at, "attention/qkv_proj", "qkv_proj", at.flow.normed, product, "qkv_bias" if block.qkv_bias else ""
     )
     if isinstance(block, MFA):
         before = whole(block.share_q_dim, "share_q_dim")  # columns of the product before the keys
         found = [project, *_latent_queries(at, before, h, kv, d)]
     else:
         before = h * d
-        found = [Section(project.name, _split(at, project.run, h, kv, d), True)]
+        *found, last = project, *inner.adapters
+        found.append(Section(last.name, _split(at, last.run, h, kv, d), last.splits))
     if not bare:
         found.append(Section("attention/qk_norm", _qk_norm(block, at, h, d)))
     found += inner.indexer

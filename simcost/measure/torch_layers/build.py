@@ -58,20 +58,16 @@ MOST_COPIES = 24
 _SHARE = 0.6  # of the free memory, when no limit is stated
 _POOL = 1 << 22  # random numbers that are drawn once and copied
 # (sigma, mean) of vectors by a word of their name; models begin with time steps, softplus(dt_bias), between 0.001 and 0.1.
-_NEAR = (("norm", (0.1, 1.0)), ("conv1d", (0.5, 0.0)), ("dt_bias", (0.1, -3.0)))
+_NEAR = (("norm", (0.1, 1.0)), ("scale", (0.1, 1.0)), ("conv1d", (0.5, 0.0)), ("dt_bias", (0.1, -3.0)))
 # By the very class: a variant that only inherits computes something else.
 _BUILDERS: Mapping[type, Callable[[Any, Site], list[Section]]] = {
     GQA: gqa, SlidingWindow: gqa, MFA: gqa, BlockSparse: sparse.block_sparse, MLA: mla, WindowMLA: mla, DSA: sparse.dsa, SharedKV: shared_kv, CrossLayer: shared_kv,
     GatedDeltaNet: recurrent.gated_deltanet, KDA: recurrent.kda, Mamba2: recurrent.mamba2, Mamba: recurrent.mamba, Lightning: recurrent.lightning,
-    ShortConv: recurrent.short_conv, Dense: dense, GaussianTopK: dense, MoE: moe, ZeroExperts: zero_experts, Norm: norm,
+    ShortConv: recurrent.short_conv, Dense: dense, GaussianTopK: dense, MoE: moe, ScaledMoE: moe, ZeroExperts: zero_experts, Norm: norm,
     AttentionResidual: streams.attention_residual, HyperConnection: streams.hyper_connection, AltUp: streams.altup, Laurel: streams.laurel, PerLayerInput: streams.per_layer_input,
     SharedNorm: shared_block.shared_norm, SharedAttention: shared_block.shared_attention, SharedFFN: shared_block.shared_ffn, Joint: shared_block.joint,
     WindowMQA: compressed.compressed, HCA: compressed.compressed, CSA: compressed.compressed,
 }  # fmt: skip
-
-_WHY: Mapping[type, str] = {
-    ScaledMoE: ": its experts read the residual stream behind a norm of their own, which no branch of a torch layer does"
-}
 
 
 @dataclass(slots=True)
@@ -162,8 +158,7 @@ def _sections(spec: BlockSpec, place: torch.device) -> tuple[tuple[Section, ...]
         site = Site(spec, str(index), kit, flow, place, ops.TYPES[spec.dtype], shared)
         builder = _BUILDERS.get(type(block))
         if builder is None:
-            why = _WHY.get(type(block), "")
-            raise SpecError(f"{spec.name}: no torch block for {type(block).__name__} layers yet{why}")
+            raise SpecError(f"{spec.name}: no torch block for {type(block).__name__} layers yet")
         found += builder(block, site)
         sites.append(site)
     names, wanted = [section.name for section in found], [item.name for item in listed(spec)]

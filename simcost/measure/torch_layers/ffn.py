@@ -1,4 +1,4 @@
-"""Torch sections of norms and feed-forward layers: dense, and experts with their router, permutation and combination.
+"""Torch sections of norms and feed-forward layers: dense, experts with their router, permutation and combination, and both side by side (Gemma 4).
 
 Most likely to be wrong: routers of random weights spread tokens about evenly, trained ones less so. Sources: the blocks'
 own (`simcost/blocks/ffn`, `norm`); dropless experts as in arXiv 2211.15841.
@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from simcost.blocks.ffn.dense import Dense
+from simcost.blocks.ffn.dense_beside_experts import ScaledMoE
 from simcost.blocks.ffn.gaussian_topk import GaussianTopK
 from simcost.blocks.ffn.moe import MoE
 from simcost.blocks.ffn.zero_experts import ZeroExperts
@@ -23,6 +24,10 @@ _DEVIATIONS = 1.6448536269514722  # the normal distribution's quantile of 0.95, 
 
 def norm(block: Norm, at: Site) -> list[Section]:
     """The residual stream plus all branch outputs that wait, and its norm; or the norm of one branch output, or of what enters a sublayer."""
+    if isinstance(at.neighbour(1), ScaledMoE):
+        return [_norm_before(block, at)]
+    if isinstance(at.neighbour(-1), ScaledMoE):
+        return [_norm_behind(block, at)]
     flow, gain, out = at.flow, at.key(block.name), at.key("normed")
     mean, vectors = block.vectors != 1.0, int(block.vectors)
     residual, pending, total = flow.residual, tuple(flow.pending), at.key("residual")
@@ -49,6 +54,31 @@ def norm(block: Norm, at: Site) -> list[Section]:
     else:
         flow.pending[-1] = out
     return [Section(block.name, run)]
+
+
+def _norm_before(block: Norm, at: Site) -> Section:
+    """Of the residual stream, while the dense branch waits: what the experts read, and what their router does, by scales of its own."""
+    flow, k, width = at.flow, at.key, whole(block.width, "hidden_size")
+    source, scale = flow.residual, f"{int(at.prefix) + 1}.router_scale"
+    flow.normed, flow.routing = k("normed"), k("routing")
+
+    def run(w: Weights, s: Tensors) -> None:
+        plain = ops.norm(s[source], None, None, False)
+        s[k("normed")] = plain * w[k(block.name)]
+        s[k("routing")] = plain * (w[scale][:width] * width**-0.5)
+
+    return Section(block.name, run)
+
+
+def _norm_behind(block: Norm, at: Site) -> Section:
+    """Of the experts' output, and the sum of both branches, which waits."""
+    k, (*before, dense, experts) = at.key, at.flow.pending
+    at.flow.pending = [*before, k("both")]
+
+    def run(w: Weights, s: Tensors) -> None:
+        s[k("both")] = s[dense] + ops.norm(s[experts], w[k(block.name)], None, False)
+
+    return Section(block.name, run)
 
 
 def dense(block: Dense, at: Site) -> list[Section]:
@@ -99,7 +129,8 @@ def moe(block: MoE, at: Site) -> list[Section]:
     if float(plan.ep) != 1.0:
         raise SpecError(f"{at.spec.name}: experts of one device only (ep = {float(plan.ep):.0f})")
     logits, router_bias = k("logits"), "router_bias" if block.router_bias else ""
-    found = [linear(at, "moe/router", "router", source, logits, router_bias), _top_k(block, at)]
+    routing = at.flow.routing if isinstance(block, ScaledMoE) else source
+    found = [linear(at, "moe/router", "router", routing, logits, router_bias), _top_k(block, at)]
     found += _routed(block, at, source)
     if block.has_shared:
         found += _shared(block, at, source)
@@ -140,9 +171,12 @@ def _top_k(block: MoE, at: Site) -> Section:
     logits, weights, chosen = (at.key(name) for name in ("logits", "weights", "chosen"))
     correction, top_k = at.key("correction_bias"), int(block.num_experts_per_tok)
     groups, limit = int(block.n_group), int(block.topk_group)
+    scale, first = at.key("router_scale"), whole(block.hidden_size, "hidden_size")
 
     def run(w: Weights, s: Tensors) -> None:
         s[weights], s[chosen] = ops.route(s[logits], top_k, block.scoring_func, groups, limit, w.get(correction))
+        if scale in w:  # of each expert (Gemma 4)
+            s[weights] = s[weights] * w[scale][first:][s[chosen]]
 
     return Section("moe/top-k", run)
 

@@ -22,7 +22,7 @@ from simcost.frozen import frozen
 from simcost.measure import torch_ops as ops
 from simcost.num import Num, is_scalar
 from simcost.ops.attention_core import Mask
-from simcost.sharding.shard import View, Weight
+from simcost.sharding.shard import Block, View, Weight
 
 Tensor = torch.Tensor
 Tensors = dict[str, Tensor]
@@ -107,6 +107,7 @@ class Flow:
     residual: str = "in.residual"
     pending: list[str] = field(default_factory=lambda: ["in.branch"])
     normed: str = "in.branch"
+    routing: str = ""  # what a router reads where it is not what its experts read
     entering: str = ""  # what a norm before a sublayer reads where it is not the residual stream
     streams: int = 1  # vectors of a token in the residual stream; where there are several, a layer begins with all branches added to it
     aside: int = 0  # copies of the stream that earlier layers put aside
@@ -161,6 +162,11 @@ class Site:
     def training(self) -> bool:
         """Whether a training step is measured."""
         return self.spec.backward
+
+    def neighbour(self, step: int) -> Block | None:
+        """The block so many places further on in the layer, where there is one."""
+        place = int(self.prefix) + step
+        return self.spec.layer[place] if 0 <= place < len(self.spec.layer) else None
 
     def key(self, name: str) -> str:
         """Key of a weight or value of this block, apart from those of other blocks of the layer."""

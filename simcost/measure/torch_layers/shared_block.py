@@ -40,11 +40,30 @@ def shared_norm(block: SharedNorm, at: Site) -> list[Section]:
 
 
 def shared_attention(block: SharedAttention, at: Site) -> list[Section]:
-    """As GQA. Raises SpecError for adapters of q, k and v."""
-    if block.adapted:
-        raise SpecError(f"{at.spec.name}: no torch block for adapters of a shared attention yet")
+    """As GQA, with the adapters of queries, keys and values beside the projection."""
     _borrow(block, replace(block, uses=1.0), at)
-    return attention.gqa(block, at)
+    return attention.gqa(block, at, attention.Inner(adapters=_adapters(at) if block.adapted else ()))
+
+
+def _adapters(at: Site) -> list[Section]:
+    """Both products of all three adapters, and the sum with what the shared matrices gave."""
+    k, source = at.key, at.flow.normed
+
+    def down(w: Weights, s: Tensors) -> None:
+        matrices = w[k("qkv_adapter_down")].transpose(1, 2)
+        s[k("low")] = torch.bmm(s[source].expand(len(matrices), -1, -1), matrices)
+
+    def up(w: Weights, s: Tensors) -> None:
+        s[k("more")] = torch.bmm(s[k("low")], w[k("qkv_adapter_up")].transpose(1, 2))
+
+    def add(w: Weights, s: Tensors) -> None:
+        s[k("qkv")] = (torch.unflatten(s[k("qkv.shared")], -1, (3, -1)) + s[k("more")].transpose(0, 1)).flatten(1)
+
+    return [
+        Section("attention/qkv_adapter_down", down),
+        Section("attention/qkv_adapter_up", up),
+        Section("attention/add adapters", add),
+    ]
 
 
 def shared_ffn(block: SharedFFN, at: Site) -> list[Section]:
