@@ -116,6 +116,15 @@ def test_layers_that_share_keys_compute_what_their_class_does(name: str, phase: 
         assert torch.allclose(s["1.out"][rows].double(), wanted, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", SHARED)
+def test_a_training_step_gives_shared_keys_and_values_their_gradient(name: str) -> None:
+    block, borrowed = build.build(spec(SHARED[name], backward=True), copies=1), SHARED[name].reads_cache
+    block.backward(block.forward(0, block.inputs()))
+    grads = {key: value.grad for key, value in block.copies[0].items() if value.requires_grad}
+    assert all(grad is not None and grad.abs().sum() > 0 for grad in grads.values())
+    assert ({"1.K", "1.V"} <= grads.keys()) == borrowed
+
+
 def test_a_layer_without_an_indexer_reads_picks_of_another() -> None:
     block = build.build(spec(replace(SMALL["dsa"], indexer=False), 2.0, 5.0, 3.0), copies=1)
     picks = block.copies[0]["picks"]
@@ -260,7 +269,7 @@ def test_every_section_gets_a_time_and_the_line_names_the_core(name: str, q: flo
 def test_what_no_layer_does_is_one_line() -> None:
     narrow = replace(SMALL["gated_deltanet"], states=States(dtype("fp8"), dtype("bf16")))
     for mixer, more, said in (
-        (SMALL["dsa"], {"backward": True}, "a choice has no gradient"), (SHARED["another's"], {"backward": True}, "another's keys"), (narrow, {}, "no torch block for states in fp8"),
+        (SMALL["dsa"], {"backward": True}, "a choice has no gradient"), (narrow, {}, "no torch block for states in fp8"),
         (replace(SMALL["dsa"], output_gate="latent"), {}, "a gate made of"),
     ):  # fmt: skip
         with pytest.raises(SpecError, match=said):

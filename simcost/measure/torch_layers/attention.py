@@ -187,11 +187,13 @@ def writes(block: GQA, at: Site, kv: int, d: int, dv: int) -> Callable[[Weights,
     return write
 
 
-def caches(block: GQA, at: Site, kv: int, d: int, dv: int) -> int:
-    """Keys that the new tokens see, with themselves; their caches "K" and "V", and what hides some of them, stand in the site from here on."""
+def caches(block: GQA, at: Site, kv: int, d: int, dv: int, borrowed: bool = False) -> int:
+    """Keys that the new tokens see, with themselves; their caches "K" and "V", and what hides some of them, stand in the site from here on. A training step has caches where they are `borrowed`, whose gradients the
+    layer that wrote them adds up."""
     keys = at.keys(block.mask)
-    if not at.training:
-        at.caches |= {at.key("K"): Cache((at.batch, kv, keys, d)), at.key("V"): Cache((at.batch, kv, keys, dv))}
+    if borrowed or not at.training:
+        for name, width in (("K", d), ("V", dv)):
+            at.caches[at.key(name)] = Cache((at.batch, kv, keys, width), learns=borrowed)
     at.hides(block.mask)
     return keys
 

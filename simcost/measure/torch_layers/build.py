@@ -237,5 +237,6 @@ def _weights(spec: BlockSpec, sites: Sequence[Site], fill: _Fill) -> Tensors:
                 tensor = fill.normal(dimensions, sigma, mean)
             found[site.key(weight.name)] = tensor.requires_grad_(spec.backward)
         for name, one in site.caches.items():
-            found[name] = fill.normal(one.size, one.sigma, one.mean).to(one.dtype or fill.dtype)
+            held = fill.normal(one.size, one.sigma, one.mean).to(one.dtype or fill.dtype)
+            found[name] = held.requires_grad_(spec.backward and one.learns)
     return found

@@ -36,12 +36,13 @@ Tables = dict[str, tuple[int, Callable[[], Tensor]]]  # elements, and how to mak
 
 
 class Cache(NamedTuple):
-    """What a sequence keeps between steps: its size, the format where it is not that of the layer, and how random numbers fill it."""
+    """What a sequence keeps between steps, or another layer holds: its size, the format where it is not that of the layer, how random numbers fill it, and whether a training step gives it a gradient."""
 
     size: tuple[int, ...]
     dtype: torch.dtype | None = None
     sigma: float = 1.0
     mean: float = 0.0
+    learns: bool = False
 
 
 @frozen

@@ -11,7 +11,6 @@ from dataclasses import replace
 import torch
 
 from simcost.blocks.attention.shared_transformer import Joint, SharedAttention, SharedFFN, SharedNorm
-from simcost.errors import SpecError
 from simcost.measure import torch_ops as ops
 from simcost.measure.torch_layers import attention
 from simcost.measure.torch_layers.ffn import activation
@@ -103,14 +102,9 @@ def joint(block: Joint, at: Site) -> list[Section]:
 
 
 def _borrow(block: Block, whole: Block, at: Site) -> None:
-    """Weights of `whole` that the layer uses and another holds stand beside it. Raises SpecError for a training step, in which their gradient is the other layer's too."""
+    """Weights of `whole` that the layer uses and another holds stand beside it, and get their gradient here as there."""
     held = {weight.name for weight in block.weights(at.view.plan)}
     for weight in whole.weights(at.view.plan):
-        if weight.name in held:
-            continue
-        if at.training:
-            raise SpecError(
-                f"{at.spec.name}: no torch block for a training step of a layer that uses another's weights yet"
-            )
-        near = (0.1, 1.0) if weight.inner is None else (float(weight.inner) ** -0.5, 0.0)
-        at.caches[at.key(weight.name)] = Cache(shape(weight, weight.name), None, *near)
+        if weight.name not in held:
+            near = (0.1, 1.0) if weight.inner is None else (float(weight.inner) ** -0.5, 0.0)
+            at.caches[at.key(weight.name)] = Cache(shape(weight, weight.name), None, *near, learns=True)

@@ -15,8 +15,7 @@ from simcost.measure.torch_layers.section import Run, Section, Site, Tensor, Ten
 
 
 def shared_kv(block: SharedKV | CrossLayer, at: Site) -> list[Section]:
-    """Sections of the layer: projection, norms, rope, write of what is its own, core, the output's gate, o_proj. Raises SpecError for a training step of a layer without keys of its own, and for what no
-    torch layer does."""
+    """Sections of the layer: projection, norms, rope, write of what is its own, core, the output's gate, o_proj. Raises SpecError for what no torch layer does."""
     _refuse(block, at)
     h, kv = (whole(n, "heads") for n in block.heads(at.view.plan))
     d, dv, k = whole(block.head_dim, "head_dim"), whole(block.v_head_dim, "v_head_dim"), at.key
@@ -38,7 +37,7 @@ def shared_kv(block: SharedKV | CrossLayer, at: Site) -> list[Section]:
     if not block.reads_cache:
         found.append(Section("attention/kv write", _write(block, at, h, kv, d, dv)))
     else:
-        attention.caches(block, at, kv, d, dv)
+        attention.caches(block, at, kv, d, dv, True)
     core = attention.core_of(block, at, h, d, dv)
 
     def attend(w: Weights, s: Tensors) -> None:
@@ -56,10 +55,6 @@ def shared_kv(block: SharedKV | CrossLayer, at: Site) -> list[Section]:
 def _refuse(block: SharedKV | CrossLayer, at: Site) -> None:
     if block.sinks:
         raise SpecError(f"{at.spec.name}: no torch block for sinks beside keys that layers share yet")
-    if at.training and block.reads_cache:
-        raise SpecError(
-            f"{at.spec.name}: no torch block for a training step of a layer that reads another's keys and values yet"
-        )
     if isinstance(block, CrossLayer) and (block.qk_norm == "full" or block.qk_norm_bias):
         raise SpecError(f"{at.spec.name}: no torch block for a norm over all heads beside another layer's keys yet")
 
