@@ -106,5 +106,5 @@ def _borrow(block: Block, whole: Block, at: Site) -> None:
     held = {weight.name for weight in block.weights(at.view.plan)}
     for weight in whole.weights(at.view.plan):
         if weight.name not in held:
-            near = (0.1, 1.0) if weight.inner is None else (float(weight.inner) ** -0.5, 0.0)
-            at.caches[at.key(weight.name)] = Cache(shape(weight, weight.name), None, *near, learns=True)
+            sigma, mean = (0.1, 1.0) if weight.inner is None else (float(weight.inner) ** -0.5, 0.0)
+            at.caches[at.key(weight.name)] = Cache(shape(weight, weight.name), None, sigma, mean, learns=True)
