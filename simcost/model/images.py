@@ -1,6 +1,6 @@
 """What must hold for images of a prompt, and what they take of it.
 
-Most likely to be wrong: processors that cut a picture into several squares, of which each counts as an image here.
+Most likely to be wrong: processors that cut a picture into several squares by rules that the config does not state: each square counts as an image.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ def required(name: str, towers: Sequence[Tower], uncounted: Sequence[str], phase
         raise SpecError(f"images: {name} has {why}: leave images out")
     if tower.refuses:
         raise NotModelled(f"images: not modelled for {name}: {tower.refuses}: leave images out")
-    if tower.side is not None and stated:
+    if not tower.by_shape and stated:
         raise SpecError(
             f"{stated[0]}: {name} makes every image {tower.side:.0f} x {tower.side:.0f} pixels: leave it out"
         )
-    if tower.side is None and len(stated) < len(SIDES):
-        raise SpecError(f"images: {name} keeps their size: state image_height and image_width, in pixels")
+    if tower.by_shape and len(stated) < len(SIDES):
+        does = "keeps their size" if tower.tiles is None else "cuts them by their shape"
+        raise SpecError(f"images: {name} {does}: state image_height and image_width, in pixels")
     return tower
 
 
@@ -57,6 +58,16 @@ def checks(towers: Sequence[Tower], plan: Plan, phase: Phase) -> list[Check]:
         for key in SIDES:
             whole = getattr(phase, key) % step == 0.0
             found.append(Check(whole, f"{key} must be a multiple of {step:.0f} pixels, the patches of a token"))
+            if tower.largest:
+                said = f"{key} may be {tower.largest:.0f} pixels at most: larger images are scaled down to it first"
+                found.append(Check(getattr(phase, key) <= tower.largest, said))
+    if tower.tiles is not None:
+        found.append(
+            Check(
+                tower.tiles.fits(phase) > 0.0,
+                "the picture is too narrow: no size of image_grid_pinpoints shows any of it",
+            )
+        )
     taken = phase.images * tokens(tower, phase)
     shown = f"{taken:,.0f}" if is_scalar(taken) else "more"
     found.append(Check(taken <= phase.q_len, f"images take {shown} tokens of each prompt, but isl is smaller"))
@@ -65,4 +76,4 @@ def checks(towers: Sequence[Tower], plan: Plan, phase: Phase) -> list[Check]:
 
 def tokens(tower: Tower, phase: Phase) -> Num:
     """What one image takes of a prompt."""
-    return tower.tokens.of(tower.patches(phase))
+    return tower.taken(phase)

@@ -8,8 +8,9 @@ image that do not fill a window. Source: arXiv 2010.11929 (vision transformers);
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
+from simcost.blocks.tower.tiles import Tiles
 from simcost.frozen import frozen
 from simcost.num import Num, floor
 from simcost.ops.attention_core import AttentionCore, Mask
@@ -21,7 +22,7 @@ from simcost.sharding.linear import linear
 from simcost.sharding.shard import Plain, View, Weight
 
 ROLE = "tower"
-_ALL = Mask(causal=False)
+ALL = Mask(causal=False)
 
 
 @frozen
@@ -56,6 +57,10 @@ class Matrix:
         matrix = Weight(self.name, ROLE, out, self.inner)
         return (matrix, Weight(f"{self.name}_bias", ROLE, out)) if self.bias else (matrix,)
 
+    def checks(self, plan: Plan, name: str) -> list[Check]:
+        """No rules."""
+        return []
+
     def flops(self, patches: Num) -> Num:
         """Of an image of so many patches. [FLOP]"""
         return 2.0 * self.rows.of(patches) * self.inner * self.out
@@ -86,6 +91,13 @@ class Encoder:
     rows: Rows = PATCHES
     windowed: float = 0.0
     window: Num = 0.0
+
+    def checks(self, plan: Plan, name: str) -> list[Check]:
+        """tp divides the heads and the width of the FFN; `name`: of the tower."""
+        return [
+            divides(self.heads, plan.tp, f"{name}: heads"),
+            divides(self.inner, plan.tp, f"{name}: width of the FFN"),
+        ]
 
     def layer(self, plan: Plan) -> tuple[Weight, ...]:
         """The matrices of one layer, cut over tp."""
@@ -129,7 +141,7 @@ class Encoder:
         act, tp = view.activation, view.plan.tp
         heads = self.heads / tp
         kv = heads if self.kv_heads is None else self.kv_heads / tp
-        core = AttentionCore(sequences, length, 0.0, heads, kv, self.head_dim, self.head_dim, _ALL, act, act, act)
+        core = AttentionCore(sequences, length, 0.0, heads, kv, self.head_dim, self.head_dim, ALL, act, act, act)
         norm = Stream("norm", rows * self.width, 2.0, 2.0, 5.0, act, act)
         gate = Stream("activation", rows * self.inner / tp, 2.0 if self.gated else 1.0, 1.0, 5.0, act, act)
         join = Call(Collective("all_reduce", act.tensor_bytes(rows * self.width), tp), "all-reduce")
@@ -137,16 +149,32 @@ class Encoder:
         return (*attention, Call(norm, "norm"), linear(view, up, rows), Call(gate, "activation"), linear(view, down, rows), join)  # fmt: skip
 
 
+class Part(Protocol):
+    """What a tower runs: a product, an encoder, a resampler."""
+
+    def weights(self, plan: Plan) -> tuple[Weight, ...]:
+        """A rank's weights."""
+
+    def checks(self, plan: Plan, name: str) -> list[Check]:
+        """What tp must divide; `name`: of the tower."""
+
+    def flops(self, patches: Num) -> Num:
+        """Of an image of so many patches. [FLOP]"""
+
+    def program(self, view: View, images: Num, patches: Num) -> Program:
+        """Of all images of a rank."""
+
+
 @frozen
 class Tower(Plain):
     """`name`: for people; `key`: of the config's table that describes it. `parts` run in order; `beside`: parameters that no product reads: tables of
     positions, norms, heads that stay idle. `patch`: pixels of a patch's side; `multiple`: patches by which sides of an image are cut; `side`: pixels of
-    every image's side, None where images keep their size; `tokens`: what an image takes of the prompt. `refuses`: why no time is given for it; `said`:
+    every image's side, None where images keep their size; `tokens`: what an image takes of the prompt; `tiles`: how pictures are cut into such images; `largest`: pixels of a side that an image may have, 0 where the config names no limit. `refuses`: why no time is given for it; `said`:
     what its images are."""
 
     name: str
     key: str
-    parts: tuple[Matrix | Encoder, ...]
+    parts: tuple[Part, ...]
     beside: Num = 0.0
     patch: Num = 0.0
     multiple: Num = 1.0
@@ -154,6 +182,8 @@ class Tower(Plain):
     tokens: Rows = PATCHES
     refuses: str = ""
     said: str = ""
+    tiles: Tiles | None = None
+    largest: Num = 0.0
     kind: ClassVar[str] = "tower"
     source: ClassVar[str] = "arXiv 2010.11929"
 
@@ -168,12 +198,13 @@ class Tower(Plain):
         return (*found, Weight("beside", ROLE, self.beside))
 
     def checks(self, plan: Plan) -> list[Check]:
-        """tp divides the heads and the width of the FFN of every encoder."""
-        found = []
-        for part in self.parts:
-            if isinstance(part, Encoder):
-                found += [divides(part.heads, plan.tp, f"{self.name}: heads"), divides(part.inner, plan.tp, f"{self.name}: width of the FFN")]  # fmt: skip
-        return found
+        """tp divides the heads and the width of the FFN of every part."""
+        return [check for part in self.parts for check in part.checks(plan, self.name)]
+
+    @property
+    def by_shape(self) -> bool:
+        """Whether the work of a picture depends on its height and width."""
+        return self.side is None or self.tiles is not None
 
     def patches(self, phase: Phase) -> Num:
         """Patches of an image, of the sides that the tower fixes or the phase states."""
@@ -181,11 +212,19 @@ class Tower(Plain):
             return floor(self.side / self.patch) * floor(self.side / self.patch)
         return phase.image_height / self.patch * (phase.image_width / self.patch)
 
+    def squares(self, phase: Phase) -> Num:
+        """Images that a picture is cut into."""
+        return 1.0 if self.tiles is None else self.tiles.count(phase)
+
+    def taken(self, phase: Phase) -> Num:
+        """Tokens that a picture takes of the prompt."""
+        return self.tokens.of(self.patches(phase)) if self.tiles is None else self.tiles.tokens(phase)
+
     def flops(self, phase: Phase) -> Num:
-        """Of one image. [FLOP]"""
-        return sum((part.flops(self.patches(phase)) for part in self.parts), 0.0)
+        """Of one picture. [FLOP]"""
+        return self.squares(phase) * sum((part.flops(self.patches(phase)) for part in self.parts), 0.0)
 
     def program(self, view: View) -> Program:
-        """All images of the sequences of a rank, part after part."""
-        images, patches = view.batch * view.phase.images, self.patches(view.phase)
+        """All pictures of the sequences of a rank, part after part."""
+        images, patches = view.batch * view.phase.images * self.squares(view.phase), self.patches(view.phase)
         return Serial(tuple(part.program(view, images, patches) for part in self.parts), self.name)

@@ -5,7 +5,7 @@ A default stands in the rule that reads the key, as the class of Hugging Face tr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from simcost.blocks.tower.tower import Tower
@@ -89,6 +89,19 @@ class Table:
         if isinstance(value, bool) or not isinstance(value, int):
             raise SpecError(f"{self.where}: '{self._path(key)}' must be a number or a list, not {value!r}")
         return 1.0
+
+    def pairs(self, key: str, default: Sequence[Sequence[float]]) -> tuple[tuple[float, float], ...]:
+        """A list of pairs of numbers above 0. Raises SpecError for anything else."""
+        value = self.raw(key, default=default)
+        said = f"{self.where}: '{self._path(key)}' must be a list of pairs of numbers above 0"
+        if not isinstance(value, (list, tuple)) or not value:
+            raise SpecError(said)
+        found = []
+        for one in value:
+            if not isinstance(one, (list, tuple)) or len(one) != 2:
+                raise SpecError(f"{said}, not of {one!r}")
+            found.append((Table({key: one[0]}, self.name, self.where).num(key), Table({key: one[1]}, self.name, self.where).num(key)))  # fmt: skip
+        return tuple(found)
 
     def counted(self) -> list[str]:
         """Stated keys of which only the number of entries counts."""

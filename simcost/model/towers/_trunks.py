@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from simcost.blocks.tower.tower import PATCHES, Encoder, Matrix, Rows, Tower
+from simcost.blocks.tower.tiles import Tiles
+from simcost.blocks.tower.tower import PATCHES, Encoder, Matrix, Part, Rows, Tower
 from simcost.model.towers._table import Table, Uncounted
 from simcost.num import Num
 
 SIGLIP, CLIP, PIXTRAL = "siglip_vision_model", "clip_vision_model", "pixtral"
+CUT = "a picture is one square of {side:.0f} x {side:.0f} pixels for the whole, and squares of its parts by its shape (image_grid_pinpoints)"
 TILES = "one image is one square of {side:.0f} x {side:.0f} pixels; where a processor cuts pictures into several, each counts as an image"
 
 
@@ -20,7 +22,7 @@ class Trunk(NamedTuple):
     their size)."""
 
     width: float
-    parts: tuple[Matrix | Encoder, ...]
+    parts: tuple[Part, ...]
     beside: float
     patch: float
     side: float | None
@@ -65,12 +67,12 @@ def embedding(vision: Table, v: float, patch: float, bias: bool, frames: float =
     return Matrix("patch_embedding", channels(vision) * frames * patch * patch, v, bias=bias, cut=False)
 
 
-def tower(trunk: Trunk, projector: tuple[Matrix, ...], more: Num, tokens: Rows, multiple: float = 1.0, refuses: str = "") -> Tower:  # fmt: skip
-    """A vision tower: a trunk, its projector, and `more` parameters that no product reads."""
-    said = "" if trunk.side is None else TILES.format(side=trunk.side)
+def tower(trunk: Trunk, projector: tuple[Part, ...], more: Num, tokens: Rows, multiple: float = 1.0, refuses: str = "", tiles: Tiles | None = None) -> Tower:  # fmt: skip
+    """A vision tower: a trunk, its projector, and `more` parameters that no product reads; `tiles`: how its processor cuts pictures."""
+    said = "" if trunk.side is None else (TILES if tiles is None else CUT).format(side=trunk.side)
     return Tower(
         "vision tower", "vision_config", (*trunk.parts, *projector), trunk.beside + more, trunk.patch, multiple, trunk.side, tokens,
-        refuses, said,
+        refuses, said, tiles,
     )  # fmt: skip
 
 

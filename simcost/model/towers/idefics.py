@@ -5,13 +5,14 @@ Sources: Hugging Face `modeling_idefics2.py`, `modeling_idefics3.py`, `modeling_
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from simcost.blocks.tower.resampler import Resampler
 from simcost.blocks.tower.tower import PATCHES, Matrix, Rows, Tower
 from simcost.model.towers import _trunks as trunks
 from simcost.model.towers._table import Rule, Uncounted, Wrapper
 
-_RESAMPLED = "its images pass a resampler with cross-attention, which is counted and not timed"
-
-
+_SPLIT = "an image keeps its shape; where a processor splits pictures into several (do_image_splitting), each counts as an image"
 _SECOND = trunks.Sizes(patch=32.0)
 _THIRD = trunks.Sizes(hidden=1152.0, heads=16.0, patch=32.0)
 
@@ -40,12 +41,13 @@ def idefics2(c: Wrapper) -> tuple[Tower, ...]:
     heads, width = r.num("resampler_n_heads", default=16), r.num("resampler_head_dim", default=96)
     kv, d = r.num("num_key_value_heads", default=4), c.hidden
     r.ignore("hidden_size")
-    layer = 2.0 * d * heads * width + 2.0 * d * kv * width + 3.0 * d * 4.0 * d + 3.0 * d
     gate = (
         Matrix("gate_up_proj", trunk.width, 2.0 * inner, PATCHES, bias=False),
         Matrix("down_proj", inner, d, PATCHES, bias=False),
     )
-    return (trunks.tower(trunk, gate, latents * d + depth * layer + d, Rows(0.0, latents), refuses=_RESAMPLED),)
+    resampler = Resampler(depth, d, heads, kv, width, 4.0 * d, latents, 3.0 * d)
+    found = trunks.tower(trunk._replace(side=None), (*gate, resampler), latents * d + d, Rows(0.0, latents))
+    return (replace(found, largest=trunk.side or 0.0, said=_SPLIT),)
 
 
 WRAPPERS: dict[str, Rule] = {"idefics2": idefics2, "idefics3": idefics3, "smolvlm": idefics3}

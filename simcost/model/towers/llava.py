@@ -9,23 +9,47 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from simcost.blocks.tower.tiles import Tiles
 from simcost.blocks.tower.tower import PATCHES, Encoder, Matrix, Rows, Tower
 from simcost.model.towers import _trunks as trunks
 from simcost.model.towers._table import Rule, Wrapper
+from simcost.num import Num
 
-_TILED = "how many tiles and line breaks an image takes depends on its shape (image_grid_pinpoints)"
+_SIZES = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
+_ONEVISION = [[384 * y, 384 * x] for y in range(1, 7) for x in range(1, 7)]
+_MOST = "anyres_max_"
 
 
-def _llava(c: Wrapper, kind: str = trunks.CLIP, newline: bool = False, layers: int = 1, norm: bool = False) -> tuple[Tower, ...]:  # fmt: skip
-    """`kind`: the encoder where the table names none; `newline`: a learned line break; `layers`: whose outputs are joined, where no key says; `norm`:
-    a LayerNorm over them."""
+def _llava(c: Wrapper, kind: str = trunks.CLIP, layers: int = 1, norm: bool = False) -> tuple[Tower, ...]:
+    """`kind`: the encoder where the table names none; `layers`: whose outputs are joined, where no key says; `norm`: a LayerNorm over them."""
     trunk = trunks.of(c.table("vision_config"), kind)
+    projector, more = _projector(c, trunk, layers, norm)
+    return (trunks.tower(trunk, projector, more, PATCHES),)
+
+
+def _projector(c: Wrapper, trunk: trunks.Trunk, layers: int = 1, norm: bool = False) -> tuple[tuple[Matrix, ...], Num]:
+    """Two products, and the parameters of a norm before them."""
     c.own.ignore("vision_feature_select_strategy")
     joined = c.own.length("vision_feature_layer", layers) * trunk.width
     bias = norm or c.own.flag("multimodal_projector_bias", True)
-    projector = trunks.two(trunks.LINEARS, joined, c.hidden, c.hidden, bias=bias)
-    more = 2.0 * joined if norm else 0.0
-    return (trunks.tower(trunk, projector, more + c.hidden if newline else more, PATCHES, refuses=_TILED if newline else ""),)  # fmt: skip
+    return trunks.two(trunks.LINEARS, joined, c.hidden, c.hidden, bias=bias), 2.0 * joined if norm else 0.0
+
+
+def next_(c: Wrapper, kind: str = trunks.CLIP, one: bool = False) -> tuple[Tower, ...]:
+    """LLaVA-NeXT, and OneVision (`one`): pictures are cut by their shape, and rows of patches end in a learned line break. OneVision scales long ones down, and cuts no picture beside others."""
+    trunk = trunks.of(c.table("vision_config"), kind)
+    projector, more = _projector(c, trunk)
+    ratio = str(c.own.raw("vision_aspect_ratio", default=f"{_MOST}9")) if one else ""
+    most, sizes = ratio.removeprefix(_MOST), c.own.pairs("image_grid_pinpoints", _ONEVISION if one else _SIZES)
+    refuses = f"vision_aspect_ratio = {ratio!r} is not known" if one and not most.isdecimal() else ""
+    side, tiles = trunk.side, None
+    if side is None:
+        refuses = "its encoder keeps the size of images, and its processor cuts them"
+    elif any(length % side for size in sizes for length in size):
+        refuses = f"image_grid_pinpoints has sizes that are no multiples of the tower's {side:.0f} pixels"
+    else:
+        tiles = Tiles(sizes, side, side // trunk.patch, float(most) if most.isdecimal() else 0.0, alone=one)
+    return (trunks.tower(trunk, projector, more + c.hidden, PATCHES, refuses=refuses, tiles=tiles),)
 
 
 def video_llava(c: Wrapper) -> tuple[Tower, ...]:
@@ -67,9 +91,9 @@ def video_llama_3(c: Wrapper) -> tuple[Tower, ...]:
 
 WRAPPERS: dict[str, Rule] = {
     "llava": _llava,
-    "llava_next": partial(_llava, newline=True),
-    "llava_next_video": partial(_llava, newline=True),
-    "llava_onevision": partial(_llava, kind=trunks.SIGLIP, newline=True),
+    "llava_next": next_,
+    "llava_next_video": next_,
+    "llava_onevision": partial(next_, kind=trunks.SIGLIP, one=True),
     "vipllava": partial(_llava, layers=5, norm=True),
     "video_llava": video_llava,
     "aya_vision": partial(aligned, norm=True),

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from blockkit import moves, ops, products, view
 
+from simcost.blocks.tower.resampler import Resampler
+from simcost.blocks.tower.tiles import Tiles
 from simcost.blocks.tower.tower import Encoder, Matrix, Rows, Tower
 from simcost.errors import NotModelled, SpecError
 from simcost.model import images
@@ -130,3 +133,65 @@ def test_rules_of_images_name_the_number(asked: Phase, says: str) -> None:
     assert reason.startswith(says)
     assert images.checks((OPEN,), Plan(), replace(asked, images=0.0)) == []
     assert all(check.ok for check in images.checks((OPEN,), Plan(), replace(asked, images=25.0, image_height=56.0, image_width=56.0)))  # fmt: skip
+
+
+NEXT = Tiles(((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)), 336.0, 24.0)
+ONE = Tiles(tuple((384 * y, 384 * x) for y in range(1, 7) for x in range(1, 7)), 384.0, 27.0, 9.0, alone=True)
+# (tokens, squares) of processors of transformers 5.24.0: `_get_number_of_features` and `image_size_to_num_patches`.
+CUT = [
+    (NEXT, 336, 1008, 2328, 4), (NEXT, 1954, 2688, 2242, 5), (NEXT, 175, 504, 1360, 3), (NEXT, 1844, 1110, 1968, 5), (NEXT, 336, 1344, 1890, 4),
+    (ONE, 1344, 1008, 7332, 13), (ONE, 336, 1344, 3672, 5), (ONE, 78, 1233, 1492, 5), (ONE, 3295, 793, 7047, 13), (ONE, 1008, 1008, 7371, 10),
+    (ONE, 3300, 1013, 7254, 13),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tiles", "height", "width", "tokens", "squares"), CUT)
+def test_a_picture_is_cut_and_unpadded_as_its_processor_does(tiles: Tiles, height: int, width: int, tokens: int, squares: int) -> None:  # fmt: skip
+    at = phase(images=1.0, image_height=float(height), image_width=float(width))
+    cut = replace(FIXED, tiles=tiles)
+    assert (images.tokens(cut, at), cut.squares(at)) == (tokens, squares)
+    assert cut.flops(at) == squares * FIXED.flops(at)
+    several = replace(at, images=2.0)
+    assert (images.tokens(cut, several), cut.squares(several)) == ((27**2 + 1, 1) if tiles.alone else (tokens, squares))
+
+
+def test_arrays_of_shapes_are_cut_one_by_one() -> None:
+    mine = [case[1:] for case in CUT if case[0] is ONE]
+    sides = [np.array([float(case[i]) for case in mine]) for i in (0, 1)]
+    at = phase(images=1.0, image_height=sides[0], image_width=sides[1])
+    assert ONE.tokens(at).tolist() == [case[2] for case in mine]
+    assert ONE.count(at).tolist() == [case[3] for case in mine]
+
+
+def test_squares_of_a_picture_pass_the_tower_together_and_too_narrow_ones_are_refused() -> None:
+    cut = replace(FIXED, tiles=NEXT)
+    at = view(5.0, 9000.0, 0.0, images=3.0, image_height=1954.0, image_width=2688.0)
+    assert products(cut.program(at))["qkv_proj"][1] == 15 * 5 * N
+    assert [check.ok for check in images.checks((cut,), Plan(), at.phase)] == [True] * 4
+    narrow = replace(at.phase, image_height=1.0)
+    failed = [check.reason for check in images.checks((cut,), Plan(), narrow) if not check.ok]
+    assert failed == ["the picture is too narrow: no size of image_grid_pinpoints shows any of it"]
+    with pytest.raises(SpecError, match="cuts them by their shape: state image_height and image_width"):
+        images.required("m", (cut,), (), phase(images=1.0))
+
+
+def test_latents_of_a_resampler_attend_to_patches_and_each_other() -> None:
+    part = Resampler(2.0, 40.0, 4.0, 2.0, 12.0, 160.0, 6.0, 120.0)
+    assert sum(weight.count for weight in part.weights(Plan())) == 2 * (2 * 40 * 48 + 40 * 48 + 3 * 40 * 160 + 120)
+    at = view(1.0, 100.0, 0.0, images=3.0)
+    program = part.program(at, 3.0, N)
+    shapes, core = products(program), ops(program)["core"]
+    assert (shapes["q_proj"][1], shapes["kv_proj"][1], shapes["down_proj"][1]) == (18.0, 3 * (N + 6), 18.0)
+    assert isinstance(core, AttentionCore)
+    assert core.work().flops == 3 * 4 * 6 * (N + 6) * 48
+    counted = sum(2.0 * float(op.work().flops) for tag, op in ops(program).items() if tag.endswith(("proj", "core")))
+    assert counted == 3 * part.flops(N)
+    said = [check.reason for check in part.checks(Plan(tp=4.0), "vision tower") if not check.ok]
+    assert said == ["vision tower: heads of keys of the resampler = 2 cannot be cut into 4 equal parts"]
+
+
+def test_an_image_larger_than_the_encoder_takes_is_refused() -> None:
+    at = phase(images=1.0, image_height=56.0, image_width=112.0)
+    assert all(check.ok for check in images.checks((replace(OPEN, largest=112.0),), Plan(), at))
+    (failed,) = [check for check in images.checks((replace(OPEN, largest=84.0),), Plan(), at) if not check.ok]
+    assert failed.reason == "image_width may be 84 pixels at most: larger images are scaled down to it first"
