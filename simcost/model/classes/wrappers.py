@@ -11,13 +11,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from simcost.hf import MODELS
-from simcost.model.classes.family import inner_types
+from simcost.model.classes.family import families, inner_types
 
 
 def typed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with a model_type in every nested language model whose wrapper's class gives it one and whose table states none."""
-    types = inner_types(str(config.get("model_type", "")))
+    """The config with a model_type in every nested language model whose wrapper's class gives it one and whose table states none. Older files state the language model on the wrapper's own level: it
+    gets a table of its type alone."""
+    kind = str(config.get("model_type", ""))
+    types = inner_types(kind)
     out = dict(config)
+    inside = next(iter(types), "") if kind not in families() else ""
+    if (
+        inside
+        and config.get("hidden_size") is not None
+        and not any(isinstance(config.get(one), Mapping) for one in MODELS)
+    ):
+        out[inside] = {"model_type": types[inside]}
+        return out
     for name in MODELS:
         table = config.get(name)
         if isinstance(table, Mapping):

@@ -89,9 +89,14 @@ def siglip(vision: Table, head: bool = True, defaults: Sizes = _BASE) -> Trunk:
     v, g, layers, heads, patch, side = defaults.read(vision)
     beside = (side // patch) ** 2 * v + 2.0 * v
     if head and vision.flag("vision_use_head", True):
-        beside += v + 4.0 * v * v + 4.0 * v + 2.0 * v + 2.0 * v * g + g + v
+        beside += pooling(v, g)
     blocks = Encoder(layers, v, heads, v / heads, g, plain_vectors(v, g))
     return Trunk(v, (embedding(vision, v, patch, True), blocks), beside, patch, side)
+
+
+def pooling(v: float, g: float) -> float:
+    """Parameters of SigLIP's idle pooling head: a probe, attention, a LayerNorm, an FFN."""
+    return v + 4.0 * v * v + 4.0 * v + 2.0 * v + 2.0 * v * g + g + v
 
 
 def clip(vision: Table) -> Trunk:

@@ -1,6 +1,6 @@
-"""LFM3-VL: layers of spatial convolutions and of attention with grouped heads and norms of heads, gated FFNs, a projector over four patches.
+"""LFM2-VL: SigLIP 2, whose images keep their shape, and two products over four patches. LFM3-VL: layers of spatial convolutions and of attention with grouped heads and norms of heads, gated FFNs, the same projector.
 
-Source: Hugging Face `modeling_lfm3_vl.py`.
+Sources: Hugging Face `modeling_lfm2_vl.py`, `modeling_siglip2.py`, `modeling_lfm3_vl.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,26 @@ from simcost.model.towers._table import Rule, Uncounted, Wrapper
 
 _KINDS = ["conv", "conv", *["full_attention", "conv"] * 6]  # of the class, at its own depth
 _CONVOLUTIONS = "its spatial convolutions have no time here"
+
+
+def lfm2_vl(c: Wrapper) -> tuple[Tower, ...]:
+    """Patches side by side, a LayerNorm over them where it is not switched off, two products."""
+    vision = c.table("vision_config")
+    kind = vision.raw("model_type", default="siglip2_vision_model")
+    if kind not in ("siglip2_vision_model", "lfm2_vl"):
+        raise Uncounted(f"vision_config.model_type = {kind!r} is not known")
+    v, g, layers, heads, patch, _ = trunks.Sizes().read(vision)
+    vision.taken.pop("image_size", None)  # which the class has not
+    beside = vision.num("num_patches", default=256) * v + 2.0 * v
+    if vision.flag("vision_use_head", True):
+        beside += trunks.pooling(v, g)
+    blocks = Encoder(layers, v, heads, v / heads, g, trunks.plain_vectors(v, g))
+    trunk = trunks.Trunk(v, (trunks.embedding(vision, v, patch, True), blocks), beside, patch, None)
+    side, middle = c.own.num("downsample_factor", default=2), c.own.num("projector_hidden_size", default=2560)
+    bias, inner = c.own.flag("projector_bias", True), v * side**2
+    norm = 2.0 * inner if c.own.flag("projector_use_layernorm", True) else 0.0
+    rows = Rows(1.0 / side**2)
+    return (trunks.tower(trunk, trunks.two(trunks.LINEARS, inner, middle, c.hidden, rows, bias), norm, rows, side),)
 
 
 def lfm3_vl(c: Wrapper) -> tuple[Tower, ...]:
@@ -37,4 +57,4 @@ def lfm3_vl(c: Wrapper) -> tuple[Tower, ...]:
     return (trunks.tower(trunk, projector, 2.0 * v, rows, side, _CONVOLUTIONS),)
 
 
-WRAPPERS: dict[str, Rule] = {"lfm3_vl": lfm3_vl}
+WRAPPERS: dict[str, Rule] = {"lfm2_vl": lfm2_vl, "lfm3_vl": lfm3_vl}

@@ -68,6 +68,7 @@ CLASSES = [
     ("step3p7", 4096, "vision_config", "step3p5_vision", 1_981_014_784),
     ("voxtral", 3072, "audio_config", "voxtral_encoder", 662_134_784),
     ("hy_v4_vl", 6144, "vision_config", "hy_v4_vl_vision", 1_235_126_784),
+    ("lfm2_vl", 2560, "vision_config", "siglip2_vision_model", 107_359_488),
     ("lfm3_vl", 2048, "vision_config", "lfm3_vl_vision", 189_380_352),
     ("molmo2", 3584, "vision_config", "molmo2_vision", 503_342_544),
 ]
