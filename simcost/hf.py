@@ -76,7 +76,7 @@ def flatten(config: Mapping[str, Any], where: str) -> dict[str, Any]:
             if (value is None or (isinstance(value, str) and not value)) and known is not None:
                 continue  # files state one spelling and leave its twins null; tables of an FFN have no model_type
             if not nested and known is not None and not _same(known, value):
-                if name not in _LIMITS:
+                if name not in _LIMITS and not (name == "hidden_act" and _act(known) == _act(value)):
                     raise SpecError(f"{where}: '{key}' = {value!r} contradicts '{spelled[name]}' = {known!r}")
                 if key != name:
                     continue
@@ -133,6 +133,11 @@ def outer_keys(config: Mapping[str, Any]) -> set[str]:
     if inner is None:
         return set()
     return ({canonical(key) for key in config} - {canonical(key) for key in inner}) | outer_keys(inner)
+
+
+def _act(word: Any) -> Any:
+    """An activation by one word: SwiGLU is SiLU beside a gate, which other keys or the class state."""
+    return {"swiglu": "silu", "swish": "silu"}.get(word, word) if isinstance(word, str) else word
 
 
 def _same(a: Any, b: Any) -> bool:

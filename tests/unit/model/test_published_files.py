@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simcost.errors import NotModelled
+from simcost.errors import NotModelled, SpecError
 from simcost.model import count
 from simcost.model.spec import ModelSpec, from_config
 
@@ -23,6 +23,10 @@ FILES: dict[str, tuple[str, int, int, int, int, int, int, dict[str, Any], int]] 
     "hunyuan-a13b": ("hunyuan_v1_moe", 4096, 32, 32, 8, 3072, 128167, {"attention_head_dim": 128, "head_dim": 128, "group_limited_greedy": False, "moe_intermediate_size": [3072] * 32, "moe_topk": [8] * 32, "n_group": False, "topk_group": False, "num_experts": 64, "num_shared_expert": [1] * 32, "tie_word_embeddings": True, "use_cla": False, "use_mla": False, "use_mixed_mlp_moe": True, "use_qk_norm": True}, 80_393_183_232),
     # values as wide as the model's heads
     "minicpm3-4b": ("minicpm3", 2560, 62, 40, 40, 6400, 73448, {"kv_lora_rank": 256, "q_lora_rank": 768, "qk_nope_head_dim": 64, "qk_rope_head_dim": 32, "scale_depth": 1.4, "scale_emb": 12, "dim_model_base": 256, "tie_word_embeddings": True}, 4_073_875_968),
+    # an activation by two words
+    "falcon3-10b": ("llama", 3072, 40, 12, 4, 23040, 131072, {"activation": "swiglu", "hidden_act": "silu", "head_dim": 256}, 10_305_653_760),
+    # heads whose width only the modeling file reads
+    "qwen3-omni-30b, language": ("qwen3_omni_moe_text", 2048, 48, 32, 4, 768, 152064, {"head_dim": 128, "moe_intermediate_size": 768, "num_experts": 128, "num_experts_per_tok": 8, "decoder_sparse_step": 1}, 30_532_646_912),
     # LayerNorms with biases under a key of RMSNorms: 40 layers of two and a last one, 2 x 5,120 each
     "orion-14b": ("orion", 5120, 40, 40, 40, 15360, 84608, {"rms_norm_eps": 1e-05}, 2 * 84608 * 5120 + 40 * (4 * 5120**2 + 3 * 5120 * 15360) + 81 * 2 * 5120),
 }  # fmt: skip
@@ -45,6 +49,14 @@ def test_a_public_file_is_read_as_its_class_reads_it(name: str) -> None:
     config = {key: value for key, value in config.items() if key != "tie_word_embeddings" or kind != "cohere2"}
     found = from_config({"torch_dtype": "bfloat16", "tie_word_embeddings": kind == "cohere2", **config}, "m", "config.json")  # fmt: skip
     assert count.parameters(found)["params_total"] == published
+
+
+def test_two_words_for_an_activation_agree_and_others_do_not() -> None:
+    kind, *numbers, more, published = FILES["falcon3-10b"]
+    turned = dict(reversed(more.items()))
+    assert count.parameters(read({"model_type": kind, **sizes(*numbers), **turned}))["params_total"] == published
+    with pytest.raises(SpecError, match="'activation' = 'gelu' contradicts 'hidden_act' = 'silu'"):
+        read({"model_type": kind, **sizes(*numbers), **turned, "activation": "gelu"})
 
 
 def test_the_older_word_for_a_pattern_of_windows_sets_it_where_it_stands_alone() -> None:
