@@ -51,6 +51,20 @@ def test_a_public_file_is_read_as_its_class_reads_it(name: str) -> None:
     assert count.parameters(found)["params_total"] == published
 
 
+def test_a_bias_that_a_class_gives_to_some_products_alone_is_counted_or_refused() -> None:
+    """GLM, Helium, MiMo-V2: of queries, keys and values alone; experts and Mamba have none by the keys of others."""
+    small = sizes(64, 2, 4, 2, 128, 1000)
+
+    def total(kind: str, **more: Any) -> float:
+        return float(count.parameters(read({"model_type": kind, **small, "head_dim": 16, **more}))["params_total"])
+
+    for kind in ("glm", "helium"):
+        assert total(kind, attention_bias=True) - total(kind, attention_bias=False) == 2 * (64 + 32 + 32)
+    for kind, key in (("deepseek_v2", "mlp_bias"), ("ernie4_5_moe", "use_bias"), ("nemotron_h", "use_bias"), ("beam", "attention_bias")):  # fmt: skip
+        with pytest.raises(NotModelled, match=f"not modelled: '{key}' = True of {kind}"):
+            total(kind, **{key: True})
+
+
 def test_two_words_for_an_activation_agree_and_others_do_not() -> None:
     kind, *numbers, more, published = FILES["falcon3-10b"]
     turned = dict(reversed(more.items()))
