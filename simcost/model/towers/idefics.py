@@ -26,7 +26,8 @@ def _trunk(c: Wrapper, defaults: trunks.Sizes) -> trunks.Trunk:
 
 
 def idefics3(c: Wrapper) -> tuple[Tower, ...]:
-    """`scale_factor` squared patches side by side, one product."""
+    """`scale_factor` squared patches side by side, one product; the resampler that older files describe is in no class."""
+    c.own.ignore("perceiver_config")
     trunk, factor = _trunk(c, _THIRD), c.own.num("scale_factor", default=2)
     rows = Rows(1.0 / factor**2)
     projector = Matrix("modality_projection", trunk.width * factor**2, c.hidden, rows, bias=False)

@@ -145,3 +145,18 @@ def test_lfm2_vl_keeps_the_shape_of_images() -> None:
     assert count.parameters(found)["params_total"] == 1_596_625_904
     (tower,) = found.towers
     assert (tower.side, tower.patch, tower.multiple) == (None, 16.0, 2.0)
+
+
+def test_a_resampler_that_the_class_has_not_leaves_the_total_known() -> None:
+    """Idefics3-8B: its language model's table still describes the one of Idefics 2."""
+    config = {
+        "model_type": "idefics3", "scale_factor": 2,
+        "text_config": {
+            "model_type": "llama", **sizes(4096, 32, 32, 8, 14336, 128260), "head_dim": 128, "neftune_noise_alpha": 0.0, "pixel_shuffle_factor": 2, "qk_layer_norms": False, "use_resampler": False,
+            "perceiver_config": {"hidden_act": "silu", "model_type": "vllama3", "num_key_value_heads": 1, "resampler_n_latents": 64},
+        },
+        "vision_config": {
+            "model_type": "idefics3_vision", "hidden_size": 1152, "image_size": 364, "intermediate_size": 4304, "num_attention_heads": 16, "num_hidden_layers": 27, "patch_size": 14,
+        },
+    }  # fmt: skip
+    assert count.parameters(read(config))["params_total"] == 8_462_094_576
