@@ -180,9 +180,12 @@ def test_a_training_step_of_a_layer_that_picks_entries_is_refused() -> None:
         made("csa", "prompt", backward=True)
 
 
-@pytest.mark.parametrize(("name", "backend"), [("csa", "torch products over picked keys"), ("window", "sdpa flash (CPU) on the latent"), ("hca", "sdpa flash (CPU) on the latent")])  # fmt: skip
-def test_every_section_gets_a_time_and_the_line_names_the_core(name: str, backend: str) -> None:
-    (found,) = time_cpu.measure(build.build(spec(LAYERS[name], 2.0, 6.0, 9.0), copies=2), 0.01)
+@pytest.mark.parametrize(("name", "q", "backend"), [
+    ("csa", 6.0, "torch products over picked keys"), ("window", 6.0, "sdpa flash (CPU) on the latent"), ("hca", 6.0, "sdpa flash (CPU) on the latent"),
+    ("hca", 1.0, "torch products with sinks"),
+])  # fmt: skip
+def test_every_section_gets_a_time_and_the_line_names_the_core(name: str, q: float, backend: str) -> None:
+    (found,) = time_cpu.measure(build.build(spec(LAYERS[name], 2.0, q, 9.0), copies=2), 0.01)
     assert [op.name for op in found.ops] == [item.name for item in listed(found.spec)]
     assert found.backend == backend
 

@@ -260,7 +260,7 @@ def _all(block: CompressedAttention, at: Site, keys: int, entries: int, ratio: i
 
     def run(w: Weights, s: Tensors) -> None:
         query = s[k("turned")][:, :-1].view(at.batch, t, -1, d).transpose(1, 2)
-        at.kit.core = LATENT_CPU if ops.takes_sinks(query) else SINKS
+        at.kit.core = LATENT_CPU if ops.takes_latent_sinks(query) else SINKS
         hides = w[mask] if mask else None
         out: Tensor = ops.latent_attention(query, s[k("keys")], d, hides, causal, d**-0.5, w[k("sinks")])
         s[k("core")] = out.transpose(1, 2).reshape(at.rows, -1)

@@ -16,6 +16,7 @@ from simcost.measure import torch_ops as ops
 from simcost.measure.machine.torch import optional
 from simcost.measure.torch_layers.section import (
     LATENT_CPU,
+    SINKS,
     Cache,
     Section,
     Site,
@@ -172,7 +173,8 @@ def _latent_core(at: Site, rank: int, turned: int, sinks: bool) -> Core:
     powers = rank & (rank - 1) == 0 and turned & (turned - 1) == 0
     narrow = at.spec.dtype in ("bf16", "fp16")
     if at.device.type != "cuda" or at.q_len != 1 or sinks or not (powers and narrow) or optional("triton") is None:
-        at.kit.core = "matmul" if at.device.type == "cuda" else LATENT_CPU
+        on_cpu = SINKS if sinks and at.q_len == 1 else LATENT_CPU
+        at.kit.core = "matmul" if at.device.type == "cuda" else on_cpu
         return ops.latent_attention
     at.kit.core = "triton split-KV (simcost)"
     from simcost.measure.triton_kernels import mla_decode
