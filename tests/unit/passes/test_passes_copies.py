@@ -66,3 +66,20 @@ def test_a_larger_group_sends_less_of_gradients_and_more_of_weights() -> None:
     assert sums == sorted(sums, reverse=True)
     assert gathers == sorted(gathers)
     assert (sums[0], sums[-1], gathers[0]) == (pytest.approx(2 * 80 * 7 / 8), pytest.approx(80 * 7 / 8), 0.0)
+
+
+def test_groups_stand_side_by_side_and_their_neighbours_apart_by_a_whole_group() -> None:
+    """Ranks of tp = 2 are neighbours, then eight replicas, then two stages, then three copies. Groups of four replicas: the next one starts
+    eight ranks on, the next copy a whole model on, for experts, whose ranks are the copies alone, too."""
+    plan = Plan(tp=2.0, dp_attention=8.0, pp=2.0, dp=3.0)
+    strides = {
+        call.tag: call.op.stride for call in calls(summed(4.0, 80.0, plan, 4.0)) if isinstance(call.op, Collective)
+    }
+    assert {tag: stride for tag, stride in strides.items() if "between groups" in tag} == {
+        "gradients between groups inside a stage": 8.0,
+        "gradients between groups of copies": 32.0,
+        "gradients between groups inside a stage, gathered": 8.0,
+        "gradients between groups of experts": 32.0,
+    }
+    wide = [call.op for call in calls(summed(4.0, 80.0, Plan(tp=2.0, dp_attention=8.0, pp=2.0, dp=4.0), 16.0))]
+    assert [op.stride for op in wide if isinstance(op, Collective)][-1] == 64.0  # two copies are a group of experts

@@ -15,7 +15,7 @@ from simcost.ops.collective import RING, Collective
 from simcost.ops.gemm import Gemm
 from simcost.plan import Phase, Plan
 from simcost.program import Call, Overlap, Program, Serial, calls
-from simcost.sharding.context import Wire, around, at, checks, copies
+from simcost.sharding.context import Wire, around, at, checks, copies, swapped
 from simcost.sharding.shard import ROLES, View
 
 BF16 = dtype("bf16")
@@ -123,6 +123,16 @@ def test_ulysses_swaps_tokens_for_heads_and_back() -> None:
     assert there == ("all_to_all", leaves * (10 + 4), 4.0, 2.0)
     assert back == ("all_to_all", leaves * 6, 4.0, 2.0)
     assert [call.tag for call in calls(program)][1] == "core"
+
+
+def test_what_sees_all_tokens_of_some_heads_stands_between_two_exchanges() -> None:
+    inner = (CORE, CORE)
+    assert swapped(view(1.0, 64.0, 0.0), inner, 10.0, 6.0) == inner
+    found = swapped(view(4.0, 64.0, 0.0, "ulysses", tp=2.0), inner, 10.0, 6.0)
+    there, back = moved(Serial((found[0], found[-1]))).values()
+    leaves = 3 * 64 / 4 * 3 / 4  # rows of a rank, of which three in four go to others
+    assert found[1:-1] == inner
+    assert (there, back) == (("all_to_all", leaves * 10, 4.0, 2.0), ("all_to_all", leaves * 6, 4.0, 2.0))
 
 
 @pytest.mark.parametrize("past", [1024, 1025, 1026])
