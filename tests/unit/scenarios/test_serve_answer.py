@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from simcost.estimate.step import SPREAD
 from simcost.num import Z90
-from simcost.scenarios.serve.answer import Answer, Traffic, load_of, metrics
-from simcost.serving.point import LOAD, Load, OperatingPoint
+from simcost.plan import Plan
+from simcost.scenarios.serve.answer import FIRST, Answer, Traffic, answer, load_of, metrics
+from simcost.serving.point import LOAD, Load, OperatingPoint, Room
+from simcost.serving.policy import Policy
 
 ISL, OSL = np.array([100.0, 300.0]), np.array([10.0, 50.0, 60.0])  # each as likely
 TRAFFIC = Traffic(ISL.mean(), OSL.mean(), np.mean(ISL**2), np.mean(OSL**2), users=6.0)
@@ -110,3 +114,42 @@ def test_drafts_come_together_and_one_token_has_none_after_it() -> None:
     one = found(replace(ANSWER, traffic=replace(TRAFFIC, osl=1.0, osl2=1.0)))
     assert math.isnan(one["tpot_s"])
     assert (one["e2e_s"], one["running"]) == (0.5, 0.0)
+
+
+class Toy:
+    """A replica of which four requests may run: 10 ms a decode step, 1 ms for each new token of a prompt and 0.1 ms for each cached one that it sees."""
+
+    def __init__(self) -> None:
+        self.workload: Any = SimpleNamespace(plan=Plan(dp=2.0, dp_attention=2.0))
+        self.policy = Policy("mixed", 64.0, 16, 1, 0.0, 0.001)
+        self.chunk = 64.0
+        self.table = SimpleNamespace(deviation=lambda *asked: (0.1, 0.3))
+
+    def __call__(self, batch: Any, context: Any, tokens: Any, past: Any) -> Any:
+        decode = 0.01 * (np.asarray(batch) > 0.0)
+        return decode + np.asarray(tokens) * (1e-3 + 1e-4 * np.asarray(past) / 64.0)
+
+    def room(self, held: Any) -> Room:
+        return Room(4.0, 16.0)
+
+    def lag(self, tokens: Any, past: Any) -> float:
+        return 0.0
+
+
+def test_errors_and_shares_of_an_answer_are_those_of_its_parts() -> None:
+    toy: Any = Toy()
+    one = answer(toy, replace(TRAFFIC, users=3.0, hit=0.5))
+    p = one.point
+    assert (one.busy, one.replicas, one.devices) == (3.0, 4.0, 4.0)
+    assert float(one.tpot_error) == pytest.approx(
+        float((p.decode_s * 0.1 + p.prefill_s * 0.3 + p.host_s * SPREAD) / p.tpot_s)
+    )
+    assert float(one.ttft_error) == pytest.approx(math.hypot(0.3, FIRST))
+    new, cached, out = (float(each) for each in one.usage)
+    assert new + cached + out == pytest.approx(1.0)
+    # Cached tokens cost what they add to the prompt's own steps; the answer its part of the decode steps that it shares.
+    assert cached > 0.0
+    assert out / (new + cached) == pytest.approx(
+        float(40.0 * (p.decode_s + p.host_s) / max(float(p.running), 1.0) / p.prompt_s), rel=0.05
+    )
+    assert float(one.spare) == pytest.approx(float((4.0 * 4.0 - p.running * 3.0) * load_of(TRAFFIC)[1]))
