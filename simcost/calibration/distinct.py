@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from simcost.frozen import frozen
-from simcost.num import Index, Keys, Num, plain
+from simcost.num import Array, Index, Keys, Num, plain
 
 _MANY = 512  # points from which looking for equal ones pays
 _WORTH = 0.85  # share of the points up to which asking for each kind once pays: a curve takes ten times as long for a point as the search
