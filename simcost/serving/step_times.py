@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from simcost.num import Num
+from simcost.frozen import frozen
+from simcost.num import Num, maximum
 
 
 class StepTimes(Protocol):
@@ -15,3 +16,16 @@ class StepTimes(Protocol):
         prompt tokens follow `past` cached ones. 0 tokens: decode alone; 0 sequences: a prompt alone. Without the engine's own time for a step. Elementwise.
         """
         ...
+
+
+@frozen
+class Stretched:
+    """Step times for a run that counts answers in steps: each step beyond the first `start` tokens brings `tokens` tokens to the context."""
+
+    times: StepTimes
+    start: float
+    tokens: float
+
+    def __call__(self, batch: Num, context: Num, tokens: Num, past: Num) -> Num:
+        """As `StepTimes`. [s]"""
+        return self.times(batch, context + maximum(context - self.start, 0.0) * (self.tokens - 1.0), tokens, past)

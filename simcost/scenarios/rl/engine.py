@@ -18,7 +18,6 @@ from simcost.frozen import frozen
 from simcost.hardware.engine_serving import ServingTerms
 from simcost.learning import memory as phases_memory
 from simcost.learning import rollout
-from simcost.num import Num, maximum
 from simcost.query import Query, make, settings_of, workload
 from simcost.scenarios.rl.known import Known, key
 from simcost.scenarios.rl.question import Asked
@@ -26,21 +25,9 @@ from simcost.scenarios.rl.replay_table import routed
 from simcost.scenarios.serve.question import policy_of, terms_of
 from simcost.scenarios.serve.replica import Bounds, Replica, Steps, build, steps_of, with_drafts
 from simcost.serving.speculative import emitted
+from simcost.serving.step_times import Stretched
 from simcost.units import show
 from simcost.workload import Workload
-
-
-@frozen
-class Stretched:
-    """Step times whose context is counted in steps of `tokens` each beyond its first `start` tokens."""
-
-    times: Replica
-    start: float
-    tokens: float
-
-    def __call__(self, batch: Num, context: Num, tokens: Num, past: Num) -> Num:
-        """As `serving.step_times.StepTimes`. [s]"""
-        return self.times(batch, context + maximum(context - self.start, 0.0) * (self.tokens - 1.0), tokens, past)
 
 
 @frozen

@@ -19,6 +19,7 @@ from simcost.serving import events
 from simcost.serving.arrivals import Arrivals, Closed, Open
 from simcost.serving.lengths import Lengths
 from simcost.serving.speculative import InSteps
+from simcost.serving.step_times import StepTimes, Stretched
 from simcost.serving.summary import Spread, Summary
 from simcost.serving.trace import Trace
 
@@ -42,8 +43,13 @@ def run(
     pool = float(np.asarray(r.room(np.ceil(held)).kv)) * float(held)
     cached = isl.mean * hit
     link = float(np.asarray(r.link_s(np.ceil(cached)))) / np.ceil(cached) if host else 0.0
-    steps = InSteps(osl, emitted) if emitted > 1.0 else osl
-    return events.simulate(r, r.policy, arrivals, isl, steps, count, pool, seed, prefix_hit=hit, link_token_s=link)
+    times: StepTimes = r
+    if (
+        emitted > 1.0
+    ):  # answers are counted in steps: each brings several tokens to the context, and takes room for as many
+        times, osl = Stretched(r, isl.mean, emitted), InSteps(osl, emitted)
+        pool *= (isl.mean + (float(held) - isl.mean) / emitted) / float(held)
+    return events.simulate(times, r.policy, arrivals, isl, osl, count, pool, seed, prefix_hit=hit, link_token_s=link)
 
 
 def requests_of(r: Replica, users: float | None, rate: float | None, requests: int | None) -> int:

@@ -97,6 +97,14 @@ def test_no_drafts_are_none_and_refused_ones_cost() -> None:
     assert taken["tpot_s"] < half["tpot_s"] < refused["tpot_s"]
 
 
+def test_a_run_with_drafts_sees_the_context_grow_by_the_tokens_that_a_step_makes() -> None:
+    """Four tokens a step: request by request the last steps of an answer see its whole context, as the mean over it does."""
+    found = simcost.serve(
+        "llama-3.1-8b", "h100", 128, 60_000, concurrency=4, engine="vllm", drafts=3, acceptance=1.0, draft_model="llama-3.2-1b", events=True, requests=4
+    ).metrics  # fmt: skip
+    assert found["tpot_p50_s"] == pytest.approx(found["tpot_s"], rel=0.01)
+
+
 def test_pools_decode_as_fast_as_decode_alone_and_fill_the_smaller_one() -> None:
     found = simcost.serve(
         "llama-3.1-8b", "h100", 1024, 512, rate=2.0, engine="vllm", prefill_pool="1:tp=1", decode_pool="1:tp=1"
