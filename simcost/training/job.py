@@ -11,6 +11,8 @@ from dataclasses import field, replace
 from types import ModuleType
 
 from simcost import lower, schedules
+from simcost.cost import older_attention
+from simcost.cost.older_attention import Older
 from simcost.cost.tiers import link_checks
 from simcost.dtypes import dtype
 from simcost.errors import Infeasible, SpecError, nearest
@@ -24,7 +26,7 @@ from simcost.ops import cross_entropy
 from simcost.ops.cross_entropy import FUSED, PLAIN
 from simcost.passes.eager import EAGER
 from simcost.passes.saved import Keeping
-from simcost.passes.training import UNFUSED
+from simcost.passes.training import FLASH_2, UNFUSED
 from simcost.plan import Phase, Plan, require
 from simcost.provenance import Kind, Note
 from simcost.registry import discover
@@ -32,8 +34,7 @@ from simcost.routing.router import Routing
 from simcost.schedules._order import Placement
 from simcost.sharding import placement
 from simcost.sharding.shard import ROLES, View
-from simcost.training import batch, older_attention, optimizer, precision, stack, zero
-from simcost.training.older_attention import Older
+from simcost.training import batch, optimizer, precision, stack, zero
 from simcost.training.optimizer import EMA, Average, Optimizer
 from simcost.training.parameters import ALL, Trained
 from simcost.training.passes import How
@@ -129,7 +130,7 @@ class Job:
     @property
     def older(self) -> Older | None:
         """Attention kernels that are slower than those measured; None for the measured ones."""
-        return older_attention.of(self.device, self.stack.flags)
+        return older_attention.of(self.device) if self.stack.flags["attention"] == FLASH_2 else None
 
     def view_of(self, key: str) -> View:
         """What a module sees (`lower.Module.key`): a wide layer none but wide formats."""
@@ -334,7 +335,7 @@ def _said(job: Job) -> Iterator[Note]:
         f"stack {job.stack.name}",
     ]
     yield Note("the step is of " + ", ".join(said), Kind.ASSUMED)
-    kernel = older_attention.note(job.device, job.stack.flags)
+    kernel = older_attention.note(job.device) if job.stack.flags["attention"] == FLASH_2 else None
     if kernel is not None:
         yield kernel
     lent = job.lent

@@ -14,6 +14,7 @@ import numpy as np
 from simcost.cost import calibrated
 from simcost.cost.calibrated import MOST
 from simcost.cost.cost import Cost
+from simcost.cost.older_attention import Older
 from simcost.estimate.memo import Once, key_of
 from simcost.frozen import frozen
 from simcost.hardware.profile import Device
@@ -26,7 +27,6 @@ from simcost.ops.fused import Fused, FusedGrad
 from simcost.ops.gemm import Gemm
 from simcost.ops.grouped_gemm import GroupedGemm, GroupedWeightGrad
 from simcost.ops.work import Op
-from simcost.training.older_attention import Older
 
 PRODUCTS, ATTENTION, EXPERTS, MIXERS = "matrix products", "attention cores", "experts", "other mixers"
 ELEMENTWISE, LOSS, HOST = "elementwise", "cross entropy", "launches"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar, Protocol
 
-from simcost.blocks.tower.tiles import Tiles
+from simcost.blocks.tower._tiles import Tiles
 from simcost.frozen import frozen
 from simcost.num import Num, floor
 from simcost.ops.attention_core import AttentionCore, Mask

@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
+from simcost.calibration.curves.weights import NARROW, SHARPER, column_sums, weighted
 from simcost.calibration.distinct import distinct
 from simcost.calibration.ladders import risen
 from simcost.num import Array, Index, Singles
@@ -27,16 +28,10 @@ _FACTORS = (2.0, 1.3)
 _GROSS = (
     2.0  # a row further off than this many times the 90 % error is a blunder (an interrupt, a cold cache): held down
 )
-# How often the kernel is squared to weigh errors: of 0 to 4 the one with the least interval score (Gneiting and Raftery 2007) on
-# held-out fifths of 45 tables of all devices: 0.354 to 0.335, half-widths 13 % less at a coverage of 0.907 (0.913).
-_SHARPER = 3
 _REWEIGHT = 3
 _PULL = 10.0  # what all ladders together weigh, in rows of the table
 _LEVELLINGS = 12
 _LOOSE = 0.4  # of the ridge: ladders hold the surface too
-_ROOT, _THIRD, _ONE = np.float32(np.sqrt(5.0)), np.float32(1.0 / 3.0), np.float32(1.0)
-_EIGHT, _HALVED = 8, 128  # how many partial sums a row sum has, and from how many numbers on it is halved
-_NARROW = 32  # columns up to which numpy's own row sums of a turned copy are faster
 
 
 @dataclass(frozen=True)  # without slots: what every call needs of it is made once
@@ -90,7 +85,7 @@ class Residual:
     def _near(self, box: Array) -> tuple[Array, Array, Array]:
         """The same of points inside the box [n, used d], not yet faded."""
         scaled = np.ascontiguousarray(box.T, np.float32)
-        return self._near_few(scaled) if len(box) <= _NARROW else self._near_many(scaled)
+        return self._near_few(scaled) if len(box) <= NARROW else self._near_many(scaled)
 
     def _near_few(self, scaled: Singles) -> tuple[Array, Array, Array]:
         """Of few points [used d, n], at once: the centres of a point lie side by side in memory."""
@@ -100,7 +95,7 @@ class Residual:
         d = both[0]
         np.multiply(apart, apart, out=apart).sum(axis=0, out=d.T)
         far = np.maximum(np.sqrt(d.min(axis=0)) - self.reach, 0.0)
-        mean, error, far = np.array((*_weighted(both, weights, local), far), np.float64)
+        mean, error, far = np.array((*weighted(both, weights, local), far), np.float64)
         return mean, error, far
 
     def _near_many(self, scaled: Singles) -> tuple[Array, Array, Array]:
@@ -129,28 +124,8 @@ class Residual:
                 apart = values[:1] - column if same else np.subtract(values[rows], column, out=k)
                 np.add(d, np.multiply(apart, apart, out=apart), out=d)
             far[rows] = np.maximum(np.sqrt(d.min(axis=0)) - self.reach, 0.0)
-            mean[rows], error[rows] = _weighted(both, weights, local)
+            mean[rows], error[rows] = weighted(both, weights, local)
         return mean, error, far
-
-
-def _weighted(both: Singles, weights: Singles, local: Singles) -> tuple[Singles, Singles]:
-    """(mean, local error) [n] of points. both [2, c, n]: squared distances to the centres, and room of the same shape; both are overwritten."""
-    d, k = both
-    np.sqrt(d, out=d)
-    # Matern 5/2: (1 + d + d²/3) exp(-d), with -d at hand.
-    np.multiply(d, -_ROOT, out=d)
-    np.multiply(d, -_THIRD, out=k)
-    np.add(k, _ONE, out=k)
-    np.multiply(k, d, out=k)
-    np.subtract(_ONE, k, out=k)
-    np.exp(d, out=d)
-    np.multiply(k, d, out=k)
-    mean = _column_sums(np.multiply(k, weights, out=d))
-    for _ in range(_SHARPER):
-        np.multiply(k, k, out=k)
-    np.multiply(k, local, out=d)
-    errors, weight = _column_sums(both)
-    return mean, np.asarray(errors / np.maximum(weight, np.float32(1e-30)), np.float32)
 
 
 def levelled(
@@ -190,28 +165,6 @@ def _summed(columns: Array) -> Array:
     total = np.zeros(len(columns))
     for column in columns.T:
         total = total + column
-    return total
-
-
-def _column_sums(values: Singles) -> Singles:
-    """Column sums [..., n] of [..., c, n], in the order in which numpy sums a row: by halves, in eight partial sums, pair by pair."""
-    *others, c, n = values.shape
-    if n <= _NARROW:
-        return np.asarray(np.ascontiguousarray(values.swapaxes(-1, -2)).sum(axis=-1))
-    halves = 2 if c > _HALVED else 1
-    if halves > 1 and c % (2 * _EIGHT):
-        half = c // 2 // _EIGHT * _EIGHT
-        return np.asarray(_column_sums(values[..., :half, :]) + _column_sums(values[..., half:, :]))
-    whole = c // _EIGHT * _EIGHT
-    total = np.zeros((*others, n), values.dtype)
-    if whole:
-        sums = values[..., :whole, :].reshape(*others, halves, -1, _EIGHT, n).sum(axis=-3)
-        for _ in range(3):
-            sums = sums[..., ::2, :] + sums[..., 1::2, :]
-        sums = sums[..., 0, :]
-        total = sums[..., 0, :] + sums[..., 1, :] if halves > 1 else sums[..., 0, :]
-    for at in range(whole, c):
-        total = total + values[..., at, :]
     return total
 
 
@@ -269,7 +222,7 @@ def farthest(points: Array, count: int) -> Index:
     columns = np.ascontiguousarray(points.T)
 
     def apart(point: Array) -> Array:
-        return np.asarray(_column_sums(np.square(columns - point[:, None])), np.float64)
+        return np.asarray(column_sums(np.square(columns - point[:, None])), np.float64)
 
     chosen = [int(np.argmin(apart(points.mean(axis=0))))]
     left = apart(points[chosen[0]])
@@ -354,7 +307,7 @@ def fit(features: Array, target: Array, lengths: Array, ratio: float) -> tuple[R
     kernel = _matern(distance)
     weights, errors = _loo(kernel, _matern(_distances(centres, centres)), target, ratio)
     # Errors differ over shorter distances than the surface itself.
-    sharp = kernel ** (2**_SHARPER)
+    sharp = kernel ** (2**SHARPER)
     near = sharp.sum(axis=0)
     size = np.abs(errors)
     size = np.minimum(size, _GROSS * float(np.quantile(size, 0.9)))

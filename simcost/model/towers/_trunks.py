@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from simcost.blocks.tower.tiles import Tiles
+from simcost.blocks.tower._tiles import Tiles
 from simcost.blocks.tower.tower import PATCHES, Encoder, Matrix, Part, Rows, Tower
 from simcost.model.towers._table import Table, Uncounted
 from simcost.num import Num

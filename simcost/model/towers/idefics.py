@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from simcost.blocks.tower.resampler import Resampler
+from simcost.blocks.tower._resampler import Resampler
 from simcost.blocks.tower.tower import PATCHES, Matrix, Rows, Tower
 from simcost.model.towers import _trunks as trunks
 from simcost.model.towers._table import Rule, Uncounted, Wrapper

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from simcost.blocks.tower.tiles import Tiles
+from simcost.blocks.tower._tiles import Tiles
 from simcost.blocks.tower.tower import PATCHES, Encoder, Matrix, Rows, Tower
 from simcost.model.towers import _trunks as trunks
 from simcost.model.towers._table import Rule, Wrapper

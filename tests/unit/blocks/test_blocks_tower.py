@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from blockkit import moves, ops, products, view
 
-from simcost.blocks.tower.resampler import Resampler
-from simcost.blocks.tower.tiles import Tiles
+from simcost.blocks.tower._resampler import Resampler
+from simcost.blocks.tower._tiles import Tiles
 from simcost.blocks.tower.tower import Encoder, Matrix, Rows, Tower
 from simcost.errors import NotModelled, SpecError
 from simcost.model import images

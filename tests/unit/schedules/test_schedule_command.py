@@ -56,7 +56,7 @@ def test_uneven_stages_come_from_a_file(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(("argv", "says"), [
-    (["1f2b", "--pp", "4", "--microbatches", "8"], "unknown schedule '1f2b', one of dualpipe, dualpipev, gpipe, interleaved, 1f1b"),
+    (["1f2b", "--pp", "4", "--microbatches", "8"], "unknown schedule '1f2b' (one of dualpipe, dualpipev, gpipe, interleaved, 1f1b"),
     (["1f1b", "1f1b", "--pp", "4", "--microbatches", "8"], "'1f1b' is given twice"),
     (["1f1b", "--pp", "0", "--microbatches", "8"], "--pp must be a whole number from 1 to 100,000, not 0"),
     (["dualpipe", "--pp", "3", "--microbatches", "8"], "dualpipe: --pp = 3 must be a multiple of 2: nearest 2 or 4"),

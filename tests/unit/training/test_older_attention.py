@@ -5,18 +5,17 @@ from __future__ import annotations
 import pytest
 from trainkit import job
 
+from simcost.cost import older_attention
 from simcost.hardware import load as hardware
 from simcost.provenance import Kind
-from simcost.training import older_attention, step
+from simcost.training import step
 from simcost.training.split import ATTENTION
 from simcost.training.stack import load
-
-FLAGS = load("torchtitan").flags
 
 
 @pytest.mark.parametrize("hw", ["h100", "h200", "h800", "h20", "h100-96gb", "gh200"])
 def test_parts_of_hopper_run_it_at_the_published_ratios(hw: str) -> None:
-    found = older_attention.of(hardware.load(hw), FLAGS)
+    found = older_attention.of(hardware.load(hw))
     assert found is not None
     assert found.forward == pytest.approx((1.5 * 2.0) ** 0.5)
     assert found.gradient == pytest.approx((1.5 * 1.75) ** 0.5)
@@ -24,7 +23,7 @@ def test_parts_of_hopper_run_it_at_the_published_ratios(hw: str) -> None:
 
 @pytest.mark.parametrize("hw", ["a100", "l40s", "l4", "mi300x", "b200", "b100", "gaudi3"])
 def test_other_devices_keep_what_is_measured(hw: str) -> None:
-    assert older_attention.of(hardware.load(hw), FLAGS) is None
+    assert older_attention.of(hardware.load(hw)) is None
 
 
 def test_who_runs_it() -> None:
@@ -32,9 +31,11 @@ def test_who_runs_it() -> None:
         name: load(name).flags["attention"] for name in ("torchtitan", "llm-foundry", "megatron-core-te", "nemo-24")
     }
     assert said == {"torchtitan": "flash-2", "llm-foundry": "flash-2", "megatron-core-te": "flash", "nemo-24": "flash"}
-    device = hardware.load("h100")
+    one = job("llama-3-8b", hw="h100", stack="torchtitan")
+    assert one.older == older_attention.ON_HOPPER
+    assert any("FlashAttention-2" in note for note in one.notes)
     for attention in ("flash", "unfused"):
-        assert older_attention.of(device, {**FLAGS, "attention": attention}) is None
+        assert job("llama-3-8b", hw="h100", stack="torchtitan", flags={"attention": attention}).older is None
 
 
 def test_only_attention_takes_longer() -> None:
@@ -51,10 +52,10 @@ def test_only_attention_takes_longer() -> None:
 
 
 def test_notes_say_it() -> None:
-    hopper, blackwell = (older_attention.note(hardware.load(hw), FLAGS) for hw in ("h200", "b200"))
+    hopper, blackwell = (older_attention.note(hardware.load(hw)) for hw in ("h200", "b200"))
     assert hopper is not None
     assert "1.73 times" in hopper
     assert hopper.kind is Kind.TRANSFERRED
     assert blackwell is not None
     assert "no source says" in blackwell
-    assert older_attention.note(hardware.load("a100"), FLAGS) is None
+    assert older_attention.note(hardware.load("a100")) is None

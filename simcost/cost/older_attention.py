@@ -7,15 +7,12 @@ until it put cuDNN first. Most likely to be wrong: short sequences, which gain l
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from simcost.cost.cost import Cost
 from simcost.frozen import frozen
 from simcost.hardware.profile import Device
 from simcost.hardware.siblings import BLACKWELL, HOPPER, architecture
 from simcost.num import Z90
-from simcost.passes.training import FLASH_2
 from simcost.provenance import Kind, Note
 
 FORWARD, GRADIENT = (1.5, 2.0), (1.5, 1.75)
@@ -45,17 +42,17 @@ def _between(low: float, high: float) -> tuple[float, float]:
 ON_HOPPER = Older(*_between(*FORWARD), *_between(*GRADIENT))
 
 
-def of(device: Device, flags: Mapping[str, Any]) -> Older | None:
-    """What a stack's flags change on a device; None for kernels as they are measured."""
-    return ON_HOPPER if flags["attention"] == FLASH_2 and architecture(device) == HOPPER else None
+def of(device: Device) -> Older | None:
+    """What FlashAttention-2 changes on a device; None where it is what was measured, or nothing is known."""
+    return ON_HOPPER if architecture(device) == HOPPER else None
 
 
-def note(device: Device, flags: Mapping[str, Any]) -> Note | None:
-    """What a reader should know of it."""
-    if of(device, flags) is not None:
+def note(device: Device) -> Note | None:
+    """What a reader should know of a stack that runs it there."""
+    if of(device) is not None:
         said = f"attention runs FlashAttention-2: {ON_HOPPER.forward:.2f} times the newest kernel's time forward, {ON_HOPPER.gradient:.2f} backward (arXiv 2407.08608; stack.attention=flash-2)"
         return Note(said, Kind.TRANSFERRED)
-    if flags["attention"] == FLASH_2 and architecture(device) == BLACKWELL:
+    if architecture(device) == BLACKWELL:
         return Note(
             f"attention runs FlashAttention-2, and no source says how much slower that is on {device.name}: it is priced as the newest kernel",
             Kind.ASSUMED,
