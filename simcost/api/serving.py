@@ -15,6 +15,8 @@ from simcost.result import Result
 if TYPE_CHECKING:
     from simcost.scenarios.serve.question import Asked
 
+_NO_SERVER = {"engine.host_request": "0 s", "engine.host_token": "0 s"}
+
 
 @unboxes
 def serve(
@@ -23,6 +25,7 @@ def serve(
     prefix_hit: float = 0.0, drafts: int = 0, acceptance: float | None = None, draft_model: Model | None = None,
     prefill_pool: str | None = None, decode_pool: str | None = None,
     events: bool = False, requests: Count | None = None, seed: int | Sequence[int] | str | None = None, warmup: float | None = None, prefix_from: str | None = None,
+    offline: Count | None = None,
 ) -> Result:  # fmt: skip
     """A design under load: TTFT, TPOT, throughput and price in the steady state. `isl`, `osl`: tokens of prompts and answers, or a distribution ("lognormal:1024:0.8",
     "file:lengths.csv"). `concurrency`: users who each wait for their answer, or `rate`: requests per second that arrive at random; several values give several rows. `prefix_hit`: share of a
@@ -30,7 +33,8 @@ def serve(
     "host:512GB" for each GPU) or dropped ("recompute"); `drafts`: tokens proposed per step, by the design's MTP module
     or by `draft_model`, each accepted with probability `acceptance`. `prefill_pool`,
     `decode_pool`: instances of each phase ("4:tp=8,ep=8"), None: every instance does both. `events`: also percentiles of a run request by
-    request, of `requests` (10 per user; of an open loop 20 for each in flight, at least 1,000 per replica) drawn by `seed` (several, or "1..16": a run each, and means of them), whose first part `warmup` (0.1) is left out. Raises SpecError
+    request, of `requests` (10 per user; of an open loop 20 for each in flight, at least 1,000 per replica) drawn by `seed` (several, or "1..16": a run each, and means of them), whose first part `warmup` (0.1) is left out. `offline`: requests
+    that all wait at the start with no server in front, as offline benchmarks send them: a load of its own, request by request. Raises SpecError
     for what cannot be, Infeasible for a plan that breaks a rule."""
     from simcost.scenarios.serve.result import result
 
@@ -38,7 +42,13 @@ def serve(
     stated = [
         f"--{name}" for name, value in (("requests", requests), ("seed", seed), ("warmup", warmup)) if value is not None
     ]
-    if stated and not events:
+    if offline is not None:
+        said = {"concurrency": concurrency, "rate": rate, "requests": requests, "warmup": warmup}
+        for name in (each for each, value in said.items() if value is not None):
+            raise SpecError(f"--offline {offline} says which requests there are and when: leave out --{name}")
+        sets = {**_NO_SERVER, **sets}
+        concurrency, requests, warmup, events = offline, offline, 0.0, True
+    elif stated and not events:
         raise SpecError(f"{stated[0]} needs --events, which simulates request by request")
     run = (requests, seed, warmup) if events else None
     return result(

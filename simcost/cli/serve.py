@@ -17,6 +17,7 @@ def serve(
     osl: Annotated[str, typer.Option("--osl", metavar="<lengths>", help="Tokens of an answer, as --isl.")],
     concurrency: Annotated[str | None, typer.Option("--concurrency", metavar="<count>", help="Users who each send their next request when an answer ends: 64, or 1,4,16,64.")] = None,
     rate: Annotated[str | None, typer.Option("--rate", help="Requests that come at random: 20/s, 900/min, or several.")] = None,
+    offline: Annotated[str | None, typer.Option("--offline", metavar="<count>", help="Requests that all wait at the start, with no server in front, as trtllm-bench and vllm bench throughput send them: the run's throughput.")] = None,
     gpus: o.Gpus = None, nodes: o.Nodes = None,
     prefix_hit: Annotated[float, typer.Option("--prefix-hit", help="Share of a prompt that the prefix cache holds: 0.56.")] = 0.0,
     prefix_from: Annotated[str | None, typer.Option("--prefix-from", metavar="<where>", help="Where cached prefixes are: pool (of the GPUs, the default), host or host:512GB (the host's memory, per GPU), recompute (nowhere: computed again).")] = None,
@@ -47,13 +48,13 @@ def serve(
         )  # fmt: skip
         write(output, text)
         return 0
-    if scheduler is not None and not events:
+    if scheduler is not None and not events and offline is None:
         raise SpecError("--scheduler applies to simulations request by request: add --events")
     runs = seed if seed is None or not seed.isdecimal() else int(seed)
     check(format, output)
     with scheduled(scheduler):
         result = api.serve(
             model, hw, isl, osl, concurrency, rate, gpus, nodes, grammar.assignments(set or [], engine), None, price, prefix_hit, drafts, acceptance, draft_model,
-            prefill_pool, decode_pool, events, requests, runs, warmup, prefix_from,
+            prefill_pool, decode_pool, events, requests, runs, warmup, prefix_from, offline,
         )  # fmt: skip
     return emit(result, format, output, strict, details)

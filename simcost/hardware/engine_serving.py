@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from simcost import units
 from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hardware import engine_file, engine_terms
@@ -166,9 +165,7 @@ def _checked(engine: str, setting: str, name: str, value: Any) -> Any:
     """A setting as its kind. Raises SpecError naming it, its value and what it takes."""
     path = f"engine.{name}"
     if setting in OWN:
-        if not isinstance(value, str):
-            raise SpecError(f"{path} must be a time with its unit ('0.3 ms'), not {value!r}")
-        return units.parse(value, "seconds", path)
+        return time_of(value, path)
     if setting in FLAGS:
         if not isinstance(value, bool):
             raise SpecError(f"{path} must be true or false, not {value!r}")

@@ -275,6 +275,10 @@ SERVE: Rows = (
     ("*_p50_s", "seconds", "", "`--events`: the median over requests of the time of that name"),
     ("*_p90_s", "seconds", "", "`--events`: what 90 % of requests do not exceed"),
     ("*_p99_s", "seconds", "", "`--events`: what 99 % of requests do not exceed"),
+    ("run_requests_per_s", "rate", "more", "`--events`: requests that are answered, of the whole fleet, from the start of the run to its last answer, as benchmarks count"),
+    ("run_output_tokens_per_s", "rate", "more", "`--events`: output tokens of the same"),
+    ("run_output_tokens_per_s_low", "rate", "", "lower end of the 90 % interval of `run_output_tokens_per_s`: as far off as that of `output_tokens_per_s`"),
+    ("run_output_tokens_per_s_high", "rate", "", "upper end of it"),
     ("kv_transfer_s", "seconds", "less", "disaggregated: time from the end of a prefill until the cache of the prompt is on its decode ranks"),
     ("limit", TEXT, "", "what limits the throughput of the fleet at this load"),
 )  # fmt: skip

@@ -25,7 +25,7 @@ OF_LOADS = (
 )  # fmt: skip
 # Of a run request by request percentiles are what was asked for.
 OF_EVENTS = (
-    "concurrency", "rate_per_s", "ttft_s", "ttft_p90_s", "ttft_p99_s", "tpot_s", "tpot_p90_s", "tpot_p99_s", "output_tokens_per_s", "output_tokens_per_s_per_gpu", "utilisation", "limit", "itl_p99_s",
+    "concurrency", "rate_per_s", "ttft_s", "ttft_p90_s", "ttft_p99_s", "tpot_s", "tpot_p90_s", "tpot_p99_s", "output_tokens_per_s", "run_output_tokens_per_s", "utilisation", "limit", "itl_p99_s", "output_tokens_per_s_per_gpu",
 )  # fmt: skip
 BUDGETS = ("answers", "larger model")  # of think
 OF_BUDGETS = (

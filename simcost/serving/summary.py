@@ -33,8 +33,8 @@ class Summary:
     """A run after its warm-up. `warmup`: requests left out at the start, `requests`: those counted. [s] `ttft_s` to
     `e2e_s`, `queueing_s` (from the scheduler's queue to admission) by request, `itl_s` by token. Per replica, from the
     end of the last request left out to the last end: `requests_per_s`, `output_tokens_per_s`; means over that time of
-    `running` and `queued` requests, the share of KV tokens taken and of time spent in steps. Of the whole run:
-    `steps`, `preemptions`."""
+    `running` and `queued` requests, the share of KV tokens taken and of time spent in steps. Of the whole run,
+    from its start to its last end: `run_requests_per_s`, `run_output_tokens_per_s`, `steps`, `preemptions`."""
 
     warmup: int
     requests: int
@@ -49,6 +49,8 @@ class Summary:
     queued: float
     kv_used_fraction: float
     busy_fraction: float
+    run_requests_per_s: float
+    run_output_tokens_per_s: float
     steps: int
     preemptions: int
 
@@ -66,7 +68,7 @@ def summary(trace: Trace, warmup: int) -> Summary:
     more = trace.osl[kept] > 1
     start = float(np.sort(trace.last_token)[int(warmup) - 1]) if warmup else 0.0
     span, later = float(np.max(trace.last_token)) - start, trace.last_token > start
-    means = _means(trace.steps, start, span)
+    means, whole = _means(trace.steps, start, span), float(np.max(trace.last_token))
     return Summary(
         warmup=int(warmup),
         requests=requests - int(warmup),
@@ -81,6 +83,8 @@ def summary(trace: Trace, warmup: int) -> Summary:
         queued=means[1],
         kv_used_fraction=means[2] / trace.pool_tokens,
         busy_fraction=means[3],
+        run_requests_per_s=_rate(requests, whole),
+        run_output_tokens_per_s=_rate(float(np.sum(trace.osl)), whole),
         steps=int(np.sum(trace.steps.count)),
         preemptions=trace.preemptions,
     )

@@ -103,8 +103,12 @@ def test_a_design_whose_module_drafts_is_not_said_to_leave_it_idle(capsys: pytes
 
 
 SILLY: list[tuple[list[str], str]] = [
-    ([], "state the load with either --concurrency"),
-    (["--concurrency", "4", "--rate", "1"], "state the load with either"),
+    ([], "state the load with --concurrency"),
+    (["--concurrency", "4", "--rate", "1"], "state the load with --concurrency"),
+    (["--offline", "9", "--rate", "1"], "--offline 9 says which requests there are and when: leave out --rate"),
+    (["--offline", "9", "--warmup", "0.1"], "leave out --warmup"),
+    (["--offline", "3k"], "write 3Ki for 3,072, or 3000"),
+    (["--concurrency", "4", "--set", "engine.host_request=0"], "must be a time with its unit"),
     (["--concurrency", "0"], "--concurrency = 0 is outside 1"),
     (["--concurrency", "many"], "--concurrency must be a whole number, not 'many'"),
     (["--concurrency", "20000000"], "--concurrency = 20,000,000 must be at most 10,000,000"),

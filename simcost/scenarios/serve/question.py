@@ -104,7 +104,7 @@ def asked(
     acceptance."""
     if (concurrency is None) == (rate is None):
         raise SpecError(
-            "state the load with either --concurrency (users who wait for their answers) or --rate (requests per second)"
+            "state the load with --concurrency (users who wait for their answers), --rate (requests per second) or --offline (requests that all wait at the start)"
         )
     said = str(isl), str(osl)
     prompts, answers = lengths_of("--isl", said[0]), lengths_of("--osl", said[1])

@@ -31,6 +31,9 @@ from simcost.serving.point import HOST_LINK, KV_CACHE, LOAD, PREFILL, SEQUENCES
 from simcost.serving.summary import Summary, summary
 from simcost.units import show
 
+_STEADY = "the result is a steady state (mean field); --events also simulates bursts and requests that start together"
+_RUN = "figures without p50, p90, p99 or 'run' are a steady state (mean field), which requests that start together, or few, do not reach"
+
 
 def result(q: Asked) -> Result:
     """The answer. Raises SpecError and Infeasible."""
@@ -58,7 +61,8 @@ def result(q: Asked) -> Result:
     if q.events is not None:
         runs = _runs(q, r, np.broadcast_to(np.asarray(columns["running"], np.float64), (len(q.loads),)))
         for row, of_load in zip(rows, runs, strict=True):
-            row |= simulated.columns(simulated.mean(of_load), q.emitted)
+            whole = simulated.mean(of_load)
+            row |= simulated.columns(whole, q.emitted) | _rates(q, r, row, whole)
         if one:
             tables["request by request"] = list(simulated.table(simulated.mean(runs[0]), q.emitted))
         if q.events.more:
@@ -69,13 +73,23 @@ def result(q: Asked) -> Result:
             ]
     step = step_of(q, r, found)
     fits = bool(np.all(np.isfinite(found.point.ttft_s)))
+    verdict = _verdict(q, found, columns, words)
+    if q.events is not None and one:
+        verdict = f"request by request {simulated.said(rows[0], tables['request by request'])}; steady state: {verdict}"
     head: dict[str, Any] = dict(rows[0]) if one else {"points": len(rows)}
     if pools is not None:
         head["kv_transfer_s"] = number(transfer_s(pools, q.isl.mean))
     return Result(
         "serve", _inputs(q, r, terms), head, tables,
-        (*_notes(q, r, terms), *(prefixes.notes(q.prefix, prompts, found) if q.traffic.hit else ()), *warnings(q, step)), notes.references(step.workload, step), _verdict(q, found, columns, words), fits,
+        (*_notes(q, r, terms), *(prefixes.notes(q.prefix, prompts, found) if q.traffic.hit else ()), *warnings(q, step)), notes.references(step.workload, step), verdict, fits,
     )  # fmt: skip
+
+
+def _rates(q: Asked, r: Replica, row: Row, found: Summary) -> Row:
+    """Rates of a run, with the interval of the steady state's."""
+    steady, low, high = (row[f"output_tokens_per_s{end}"] for end in ("", "_low", "_high"))
+    users = None if q.open else float(row["concurrency"])
+    return simulated.rates(found, r, users, q.emitted, (low / steady, high / steady))
 
 
 def _runs(q: Asked, r: Replica, running: Array) -> list[list[Summary]]:
@@ -214,10 +228,7 @@ def _notes(q: Asked, r: Replica, terms: ServingTerms) -> list[Note]:
             f"host {show(float(policy.host_step_s), 'seconds')} per step ({terms.sources['host_step']})",
             Kind.ORIGIN,
         ),
-        Note(
-            "the result is a steady state (mean field); --events also simulates bursts and requests that start together",
-            Kind.SCOPE,
-        ),
+        Note(_STEADY if q.events is None else _RUN, Kind.SCOPE),
     ]
     if q.events is not None and q.events.more:
         text = f"percentiles are means over {len(q.events.seeds):,} runs, one a seed; table 'runs' has each"

@@ -22,11 +22,13 @@ from simcost.serving.speculative import InSteps
 from simcost.serving.step_times import StepTimes, Stretched
 from simcost.serving.summary import Spread, Summary
 from simcost.serving.trace import Trace
+from simcost.units import show
 
 WAVES = 10  # requests of each user of a closed loop, where nobody says how many: what public benchmarks send
 LEAST, MOST = 1_000, 400_000  # requests of one replica in an open loop, and in any: a quarter of a minute
 STEADY = 20  # requests of an open loop for each that is in flight: a tenth, the warm-up, is two lives of a request
 FIGURES = ("ttft", "tpot", "itl", "e2e", "queueing")
+RATES = ("run_requests_per_s", "run_output_tokens_per_s")
 SHARES = ("p50", "p90", "p99")
 
 
@@ -81,7 +83,7 @@ def mean(runs: Sequence[Summary]) -> Summary:
         return runs[0]
     every = {f"{name}_s": [getattr(run, f"{name}_s") for run in runs] for name in FIGURES}
     fields = ("mean", *SHARES)
-    found: dict[str, Any] = {
+    found: dict[str, Any] = {name: float(np.mean([getattr(run, name) for run in runs])) for name in RATES} | {
         name: Spread(*(float(np.mean([getattr(one, field) for one in spreads])) for field in fields))
         for name, spreads in every.items()
     }
@@ -93,6 +95,25 @@ def columns(found: Summary, emitted: float) -> Row:
     return {
         f"{name}_{share}_s": getattr(spread, share) for name, spread in _spreads(found, emitted) for share in SHARES
     }
+
+
+def rates(found: Summary, r: Replica, users: float | None, emitted: float, ends: tuple[float, float]) -> Row:
+    """What the whole fleet answers a second, from the start of the run to its last answer. `ends`: of the 90 % interval of the rate in the steady state,
+    over that rate. The replica stands for all that serve somebody."""
+    busy = _replicas(r) if users is None else min(_replicas(r), users)
+    tokens = found.run_output_tokens_per_s * busy * emitted
+    return {
+        "run_requests_per_s": found.run_requests_per_s * busy,
+        "run_output_tokens_per_s": tokens,
+        **{f"run_output_tokens_per_s_{name}": tokens * end for name, end in zip(("low", "high"), ends, strict=True)},
+    }
+
+
+def said(rates: Row, figures: Sequence[Row]) -> str:
+    """The means of a run in words."""
+    means = {each["figure"]: float(each["mean_s"]) for each in figures}
+    times = [f"{name.upper()} {show(means[name], 'seconds')}" for name in ("ttft", "tpot") if np.isfinite(means[name])]
+    return ", ".join([*times, f"{rates['run_output_tokens_per_s']:,.0f} output tokens/s"])
 
 
 def table(found: Summary, emitted: float) -> Sequence[Row]:
