@@ -1,8 +1,10 @@
-"""Where asking for an engine changes nothing: no tables of engines answer, or rows that somebody imported come before them."""
+"""What engines say otherwise, and where asking for one changes nothing: no tables of engines answer, or rows that somebody imported come before them."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+import numpy as np
 
 from simcost.estimate.step import Step
 from simcost.hardware import runs
@@ -24,6 +26,23 @@ def no_tables(w: Workload) -> list[Note]:
             return [Note(text, Kind.NO_EFFECT)]
         at = at.sibling
     return []
+
+
+def of_replicas(w: Workload) -> list[Note]:
+    """A note where sizes of a plan read as SGLang and TensorRT-LLM write them, whose tp counts all GPUs that the replicas of the attention share."""
+    p = w.plan
+    sizes = np.broadcast_arrays(*map(np.asarray, (p.tp, p.replicas, p.ep, p.devices)))
+    tp, replicas, ep, gpus = (np.ravel(each) for each in sizes)
+    at = np.flatnonzero((replicas > 1) & (tp % replicas == 0) & (ep <= tp))
+    if not at.size:
+        return []
+    t, d = int(tp[at[0]]), int(replicas[at[0]])
+    text = (
+        f"tp={t} with dp_attention={d} takes {gpus[at[0]]:,.0f} GPUs: here tp counts the GPUs of one replica of the attention; "
+        f"SGLang's --tp {t} --dp {d} --enable-dp-attention, on {t} GPUs, is tp={t // d} with dp_attention={d}, "
+        f"and TensorRT-LLM's enable_attention_dp with tp {t} is dp_attention={t} alone"
+    )
+    return [Note(text)]
 
 
 def imported_first(step: Step) -> list[Note]:

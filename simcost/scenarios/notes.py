@@ -53,6 +53,7 @@ def warnings(query: Query, w: Workload) -> tuple[Note, ...]:
     found += (
         _stand_in(w.device)
         + engine_notes.no_tables(w)
+        + engine_notes.of_replicas(w)
         + _off_rows(query, w.device)
         + _recorded(query)
         + memory_notes.admitted(w)
