@@ -138,6 +138,8 @@ SILLY: list[tuple[list[str], str]] = [
     (["--concurrency", "4", "--seed", "3"], "--seed needs --events, which simulates request by request"),
     (["--concurrency", "4", "--price", "-2"], "--price = -2 must be USD"),
     (["--concurrency", "4", "--model", "llama-3.1-70b"], "no memory for a request of 1,280 tokens"),
+    (["--concurrency", "4", "--model", "llama-3.1-70b", "--hw", "h100"], "the smallest plan that fits has"),
+    (["--concurrency", "4", "--isl", "600k", "--hw", "l4"], "fits with isl + osl = "),
     (["--concurrency", "4", "--isl", "9000", "--engine", "trtllm"], "TensorRT-LLM newest processes a prompt in one step of at most 8,192"),
 ]  # fmt: skip
 

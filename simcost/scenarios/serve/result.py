@@ -10,12 +10,14 @@ import numpy as np
 
 from simcost.cost.price import with_range
 from simcost.errors import Infeasible, SpecError
+from simcost.estimate import memory
 from simcost.estimate import step as steps
 from simcost.hardware.engine_serving import ServingTerms
 from simcost.num import Array, Num
 from simcost.plan import Phase
 from simcost.pool import Piece, elsewhere, mapped
 from simcost.provenance import Kind, Note
+from simcost.query import workload
 from simcost.result import Result, Row, number
 from simcost.scenarios import fitting, memory_notes, notes
 from simcost.scenarios.inputs import inputs, stated
@@ -45,10 +47,7 @@ def result(q: Asked) -> Result:
         pools, terms = fleet(q)
         r, found = pools.decode, answer_pools(pools, q.traffic)
     if not np.all(found.fits):
-        longest = q.isl.mean + q.osl.mean
-        raise Infeasible(
-            f"no memory for a request of {longest:,.0f} tokens: {fitting.verdict(r.kept(longest), timed=False)[0]}"
-        )
+        raise Infeasible(_no_room(q, r))
     usd, paid = q.query.price(r.workload.device), q.query.paid(r.workload.device)
     columns = with_range(metrics(found, None if usd is None else float(usd)), paid)
     prompts = r if pools is None else pools.prefill
@@ -83,6 +82,18 @@ def result(q: Asked) -> Result:
         "serve", _inputs(q, r, terms), head, tables,
         (*_notes(q, r, terms), *(prefixes.notes(q.prefix, prompts, found) if q.traffic.hit else ()), *warnings(q, step)), notes.references(step.workload, step), verdict, fits,
     )  # fmt: skip
+
+
+def _no_room(q: Asked, r: Replica) -> str:
+    """Why not even one request of the mean lengths runs, and what would let it."""
+    longest = q.isl.mean + q.osl.mean
+    said = f"no memory for a request of {longest:,.0f} tokens: {fitting.verdict(r.kept(longest), timed=False)[0]}"
+    if q.pools is not None or q.drafts:
+        return said  # advice is for one plan, of the model alone
+    sets = {"phase.context": float(np.ceil(longest)), "phase.batch": 1.0}
+    alone = replace(q.query, overrides=q.query.overrides.merged(sets))
+    more = fitting.advice(alone, memory.kept(workload(alone)))
+    return f"{said}; {more.replace('context=', 'isl + osl = ')}"
 
 
 def _rates(q: Asked, r: Replica, row: Row, found: Summary) -> Row:
