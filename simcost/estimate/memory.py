@@ -100,9 +100,12 @@ def pool_tokens(kept: Kept) -> Num:
     w = kept.workload
 
     def tokens(held: stages.Held) -> Num:
-        each = maximum(held.token_bytes(w), 1e-30)
-        found = floor(maximum(at_start(w, held, kept.peak).pool, 0.0) / each)
-        return where(each > 1e-30, found, math.nan)
+        grows, pool = held.token_bytes(w) > 0.0, maximum(at_start(w, held, kept.peak).pool, 0.0)
+        if w.memory.counted == "requests":
+            each = held.sequence(w, w.phase.context) / w.phase.context
+        else:
+            each = held.token_bytes(w)
+        return where(grows, floor(pool / maximum(each, 1e-30)), math.nan)
 
     return stages.least(w, kept.ranks, tokens)
 

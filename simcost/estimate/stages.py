@@ -216,7 +216,7 @@ class Held:
         """Bytes of its pool for one sequence of `context` tokens, times the batches it keeps. [B] kinds: its own, where they are
         at hand."""
         paged = cache.request_bytes(self.kinds(w) if kinds is None else kinds, context, w.memory)
-        whole = paged + cache.fixed_bytes(w.model, w.plan, self.layers, context, w.view.kv)
+        whole = paged + cache.fixed_bytes(w.model, w.plan, self.layers, context, w.view.kv, w.memory)
         if w.draft is not None:
             whole = whole + self.samples * _alone(w.draft).sequence(w.draft.workload, context) * w.draft.modules
         return whole * self.batches

@@ -15,20 +15,21 @@ from simcost.errors import SpecError, nearest
 SHARES_OF = ("all", "free before load", "free after load", "free after peak")
 WINDOWS = ("whole", "grouped", "ratio")
 ABSORBED = ("apart", "merged")
+COUNTED = ("pages", "requests")
 NUMBERS = (
     "latent_multiple", "vocabulary_multiple", "logit_bytes", "kept_logit_bytes", "dispatch_tokens", "group_ratio", "experts_tokens",
-    "mla_workspace_tokens", "steps_in_flight", "stage_tensors",
+    "mla_workspace_tokens", "steps_in_flight", "stage_tensors", "state_pages",
 )  # fmt: skip
 BYTES = (
     "sequence_bytes", "tower_bytes", "non_torch_alone", "non_torch_nvlink", "non_torch_pcie", "context_alone", "context_group",
     "graph_bytes", "graph_layer_bytes", "graph_experts_bytes", "exchange_bytes",
 )  # fmt: skip
 FLAGS = ("experts_stay", "graphs_inside")
-WORDS = {"share_of": SHARES_OF, "windows": WINDOWS, "chunks": WINDOWS, "absorbed": ABSORBED}
+WORDS = {"share_of": SHARES_OF, "windows": WINDOWS, "chunks": WINDOWS, "absorbed": ABSORBED, "counted": COUNTED}
 OTHERS = (
     "share", "tokens", "sequences", "block", "graph_sequences", "mxfp4_multiples", "window_ratio", "sampled", "tower_share",
 )  # fmt: skip
-OPTIONAL = ("window_ratio", "sampled", "tower_share")
+OPTIONAL = ("window_ratio", "sampled", "tower_share", "state_pages", "counted")
 KEPT = (
     "kept_bytes", "kept_token_bytes", "kept_sequence_bytes", "kept_rank_bytes", "kept_replica_bytes", "least", "least_above",
 )  # fmt: skip

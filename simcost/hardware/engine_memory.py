@@ -16,7 +16,8 @@ class EngineMemory:
     """Terms of one engine and release on a device. share: of what `share_of` says; tokens: rows of the largest step; sequences: that
     run at once; block: tokens of a page of the cache; logit_bytes: for every sequence and vocabulary entry, besides the logits in the
     activations' format; kept_logit_bytes: of them that stand at all times; sampled: sequences that the largest step samples; group_ratio:
-    numbers of layers of two kinds that differ by less share a group's size; steps_in_flight: whose rows a window keeps; stage_tensors: as wide as the residual
+    numbers of layers of two kinds that differ by less share a group's size; state_pages: that a layer which keeps a state takes of a request; counted: what a log
+    counts as tokens of the pool: "pages" that each group of layers gets, or "requests" of the longest length; steps_in_flight: whose rows a window keeps; stage_tensors: as wide as the residual
     stream, that a pipeline stage hands on where the next norm adds what the last layer made; experts_tokens: rows
     of a step that pass the experts at once; names: what the engine calls the settings; sources: where each term is from; stated: what the user set."""
 
@@ -30,6 +31,8 @@ class EngineMemory:
     windows: str
     chunks: str
     group_ratio: Num
+    state_pages: Num
+    counted: str
     steps_in_flight: Num
     stage_tensors: Num
     window_ratio: Num

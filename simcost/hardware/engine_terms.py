@@ -17,7 +17,7 @@ from simcost import units
 from simcost.errors import SpecError
 from simcost.hardware import engine_checks, engine_file
 from simcost.hardware.engine_checks import size_of
-from simcost.hardware.engine_file import MEMORY, VERSION, About
+from simcost.hardware.engine_file import MEMORY, SERVING, VERSION, About
 from simcost.hardware.engine_memory import EngineMemory
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
@@ -65,6 +65,8 @@ def terms(
         windows=_of_family(found["windows"], about),
         chunks=_of_family(found["chunks"], about),
         group_ratio=float(found["group_ratio"]["value"]),
+        state_pages=_state_pages(found.get("state_pages", {"value": 1.0}), engine, settings),
+        counted=str(found.get("counted", {"value": "pages"})["value"]),
         steps_in_flight=where(plan.pp == 1.0, float(found["steps_in_flight"]["value"]), plan.pp),
         stage_tensors=_tensors(found["stage_tensors"], about),
         window_ratio=float(ratio["value"]),
@@ -120,6 +122,12 @@ def count(name: str, value: Any) -> float:
 def _of_family(term: Mapping[str, Any], about: About) -> str:
     """A word that holds of some families of models alone; of others the layers hold the whole context."""
     return str(term["value"]) if about.family in term.get("families", (about.family,)) else "whole"
+
+
+def _state_pages(term: Mapping[str, Any], engine: str, settings: Mapping[str, Any]) -> float:
+    """Pages of a layer that keeps a state. An engine caches prefixes beside states only where it is told to."""
+    cached = engine_file.stated(engine, SERVING, settings).get("prefix_cache") is True
+    return float(term.get("prefix_cache", term["value"]) if cached else term["value"])
 
 
 def _tensors(term: Mapping[str, Any], about: About) -> float:

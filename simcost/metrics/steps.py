@@ -35,7 +35,7 @@ STEP: Rows = (
     ("memory_capacity_bytes_per_gpu", "memory", "", "capacity as torch prints it"),
     ("memory_short_bytes_per_gpu", "memory", "less", "memory that is missing; 0 when the plan fits"),
     ("kv_pool_bytes_per_gpu", "memory", "more", "KV pool: the engine's share without the other terms"),
-    ("kv_pool_tokens", "count", "more", "tokens that the pool of one replica holds, each counted in every layer"),
+    ("kv_pool_tokens", "count", "more", "tokens that the pool of one replica holds, as a start-up log counts them: each counted in every layer, and for vLLM from 0.21 on `max_concurrency` times the length asked for"),
     ("max_concurrency", NUMBER, "more", "requests of this length that all pools hold, not rounded"),
     ("max_batch", "count", "more headline plans compare", "largest batch over all replicas that fits at this length"),
     ("max_context", "count", "headline compare", "decode: longest context at which this batch fits; null when the cache stops growing or nothing limits it"),

@@ -120,11 +120,11 @@ def _cache(w: Workload, held: stages.Held) -> list[Row]:
         tokens, size = cache.held_tokens(kind, kinds, w.phase.context, w.memory), kind.token_bytes
         rows.append(
             {
-                "attention": kind.mask.label(), "layers": number(kind.layers), "bytes_per_token": number(size),
+                "attention": "none: a state" if kind.mask is None else kind.mask.label(), "layers": number(kind.layers), "bytes_per_token": number(size),
                 "tokens_held": number(tokens), "request_bytes_per_gpu": number(size * tokens),
             }
         )  # fmt: skip
-    fixed = cache.fixed_bytes(w.model, w.plan, held.layers, w.phase.context, w.view.kv)
+    fixed = cache.fixed_bytes(w.model, w.plan, held.layers, w.phase.context, w.view.kv, w.memory)
     if np.any(np.asarray(fixed) > 0.0):
         rows.append({"attention": "none: a state", "request_bytes_per_gpu": number(fixed)})
     return rows

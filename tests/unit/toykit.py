@@ -103,7 +103,7 @@ def model(home: Path, **changes: Any) -> Path:
 
 TERMS: dict[str, Any] = {
     "engine": "toy", "version": "1", "share_of": "all", "share": 0.9, "tokens": 8192.0, "sequences": 256.0, "block": 16.0,
-    "windows": "whole", "chunks": "whole", "group_ratio": 1.25, "steps_in_flight": 1.0, "stage_tensors": 1.0, "window_ratio": 0.8,
+    "windows": "whole", "chunks": "whole", "group_ratio": 1.25, "state_pages": 1.0, "counted": "pages", "steps_in_flight": 1.0, "stage_tensors": 1.0, "window_ratio": 0.8,
     "latent_multiple": 1.0, "vocabulary_multiple": 64.0, "absorbed": "apart", "mxfp4_multiples": (1.0, 1.0),
     "logit_bytes": 0.0, "kept_logit_bytes": 0.0, "sequence_bytes": 0.0, "sampled": 256.0, "tower_bytes": 0.0,
     "experts_stay": False, "experts_tokens": 1e9, "mla_workspace_tokens": 0.0, "dispatch_tokens": 128.0,

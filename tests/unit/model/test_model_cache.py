@@ -115,4 +115,4 @@ def test_a_rank_holds_its_own_layers_and_heads() -> None:
     model, terms = hybrid(3, 3), engine(windows="whole")
     found = cache.kinds(model, Plan(tp=2.0), [1.0, 2.0], BF16, terms)
     assert [(kind.layers, kind.token_bytes) for kind in found] == [(1.0, EACH / 2), (2.0, 2 * EACH / 2)]
-    assert cache.fixed_bytes(model, Plan(), [3.0, 3.0], 1000.0, BF16) == 0.0
+    assert cache.fixed_bytes(model, Plan(), [3.0, 3.0], 1000.0, BF16, terms) == 0.0
