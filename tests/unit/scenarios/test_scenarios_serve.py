@@ -206,7 +206,7 @@ def test_the_pool_is_what_weights_of_design_and_draft_leave(draft: str) -> None:
     assert kept.memory.weights == pytest.approx(alone.memory.weights + more)
     assert kept.memory.pool == pytest.approx(alone.memory.pool - more)
     assert both.rank_bytes(1024.0) == bare.rank_bytes(1024.0) + own.rank_bytes(1024.0)
-    assert memory.pool_tokens(kept) == kept.memory.pool * 1024 // both.rank_bytes(1024.0)
+    assert memory.pool_tokens(kept) == kept.memory.pool * 1025 // both.rank_bytes(1025.0)  # whole pages
     assert both.room(1024.0).kv == kept.memory.pool // both.rank_bytes(1025.0)  # with the token that is made
 
 
