@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simcost.calibration.curves.residual import _column_sums
+from simcost.calibration.curves.weights import column_sums
 from simcost.calibration.distinct import distinct
 from simcost.dtypes import dtype
 from simcost.num import over_arrays, where, within
@@ -36,8 +36,8 @@ def test_few_points_and_points_that_all_differ_are_asked_as_they_are() -> None:
 def test_columns_add_up_in_the_order_of_rows(count: int, columns: int) -> None:
     values = np.random.default_rng(count).normal(size=(count, columns)).astype(np.float32)
     rows = np.ascontiguousarray(values.T)
-    assert np.array_equal(_column_sums(values), rows.sum(axis=1))
-    assert np.array_equal(_column_sums(values[:, :1].copy()), rows[:1].sum(axis=1))
+    assert np.array_equal(column_sums(values), rows.sum(axis=1))
+    assert np.array_equal(column_sums(values[:, :1].copy()), rows[:1].sum(axis=1))
 
 
 def test_what_takes_long_is_asked_only_of_the_points_of_a_mask() -> None:
