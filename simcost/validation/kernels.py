@@ -151,7 +151,7 @@ def _classes(rows: Sequence[Row], name: str, key: Callable[[Row], str]) -> list[
         rows, lambda r: (key(r), seen[bool(r["looked_at"])]), (name, "looked_at"),
         lambda members: {**summary(members), "median_half_width": float(np.median([m["half_width"] for m in members]))},
     )  # fmt: skip
-    found = [{**row, "within_bar": BAR[0] <= row["coverage"] <= BAR[1]} for row in found]
+    found = [{**row, "within_bar": bool(BAR[0] <= row["coverage"] <= BAR[1])} for row in found]
     order = sorted(found, key=lambda row: (row["looked_at"], row["median_half_width"]))
     return [{**{k: v for k, v in row.items() if k != "looked_at"}, "looked_at": row["looked_at"]} for row in order]
 
@@ -189,7 +189,7 @@ def _row(one: Reference, hw: str) -> Row:
         "id": one.id, "source": one.source, "kernel": one.kernel, "hw": one.hw, "op": one.family,
         "numbers": one.numbers, "labels": one.labels, "measured_s": one.seconds, "predicted_s": seconds,
         "low_s": low, "high_s": high, "half_width": math.log(high / seconds), "error": error(seconds, one.seconds),
-        "log_error": math.log(seconds / one.seconds), "covered": low <= one.seconds <= high,
+        "log_error": math.log(seconds / one.seconds), "covered": bool(low <= one.seconds <= high),
         "roofline_error": error(plain, one.seconds), "light_s": float(cost.light_s), "basis": basis(cost),
         "looked_at": one.looked_at, "locator": one.locator,
     }  # fmt: skip

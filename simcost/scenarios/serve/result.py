@@ -36,6 +36,8 @@ from simcost.units import show
 _STEADY = "the result is a steady state (mean field); --events also simulates bursts and requests that start together"
 _RUN = "figures without p50, p90, p99 or 'run' are a steady state (mean field), which requests that start together, or few, do not reach"
 
+_BUSY = 0.8  # of a front end: where its queue takes twice the time of its work, which no fit has seen
+
 
 def result(q: Asked) -> Result:
     """The answer. Raises SpecError and Infeasible."""
@@ -80,7 +82,7 @@ def result(q: Asked) -> Result:
         head["kv_transfer_s"] = number(transfer_s(pools, q.isl.mean))
     return Result(
         "serve", _inputs(q, r, terms), head, tables,
-        (*_notes(q, r, terms), *(prefixes.notes(q.prefix, prompts, found) if q.traffic.hit else ()), *warnings(q, step)), notes.references(step.workload, step), verdict, fits,
+        (*_notes(q, r, terms), *_front_end(q, prompts, found), *(prefixes.notes(q.prefix, prompts, found) if q.traffic.hit else ()), *warnings(q, step)), notes.references(step.workload, step), verdict, fits,
     )  # fmt: skip
 
 
@@ -247,6 +249,20 @@ def _notes(q: Asked, r: Replica, terms: ServingTerms) -> list[Note]:
     if q.drafts:
         found.append(draft_note(r))
     return found
+
+
+def _front_end(q: Asked, r: Replica, found: Answer) -> list[Note]:
+    """Where the one process that is assumed to take requests in turn would be busy nearly all the time."""
+    each = r.policy.host_request_s + r.policy.host_token_s * q.isl.mean
+    rate = found.point.requests_per_s * found.busy / found.prompt_replicas
+    busy = float(np.max(np.asarray(rate * each)))
+    if busy <= _BUSY:
+        return []
+    text = (
+        f"TTFT may be far too long: engine.host_request and engine.host_token, fitted to servers of large models, take {show(float(each), 'seconds')} of a request "
+        f"in a process that is assumed to handle one at a time, {busy:.0%} of its time at this load; engines answer more requests: --set engine.host_request='3 ms'"
+    )
+    return [Note(text, Kind.ASSUMED)]
 
 
 def draft_note(r: Replica) -> Note:

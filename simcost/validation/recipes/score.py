@@ -69,7 +69,7 @@ class Scored:
         measured = self.row.numbers["step_s"]
         return {
             "error": score.error(seconds, measured),
-            "covered": low <= measured <= high,
+            "covered": bool(low <= measured <= high),
             "half_width": (high - low) / 2.0 / seconds,
         }
 

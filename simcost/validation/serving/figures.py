@@ -94,4 +94,4 @@ def cells(one: Figure) -> Cells:
     if not one.answered:
         return {**found, "why": one.reason}
     found |= {f"predicted_{unit}": one.predicted, "error": one.error}
-    return found if math.isnan(one.low) else {**found, "covered": one.low <= one.measured <= one.high}
+    return found if math.isnan(one.low) else {**found, "covered": bool(one.low <= one.measured <= one.high)}

@@ -52,6 +52,7 @@ FORMATS: Mapping[str, Mapping[str, Any]] = {
     **{name: {"plan.weight_dtype": name} for name in ("bf16", "fp16", "fp8", "fp8_block", "nvfp4")},
     "int8": {"plan.weight_dtype": "int8", "plan.compute_dtype": "bf16"},
     "int4-g32": {"model.quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 32}},
+    "int4-awq": {"model.quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128}},
     "nvfp4-experts": {
         "model.quantization_config": {
             "quant_method": "modelopt",

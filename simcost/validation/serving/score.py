@@ -81,7 +81,7 @@ def errors(answers: Sequence[Answered], what: str) -> list[Cells]:
         found.append(
             {
                 "error": score.error(*both),
-                "covered": low <= both[1] <= high,
+                "covered": bool(low <= both[1] <= high),
                 "half_width": (high - low) / 2.0 / both[0],
             }
         )

@@ -17,7 +17,7 @@ def judged(predicted: Prediction, measured_s: float) -> Cells:
     predicted time."""
     return {
         "error": score.error(predicted.step_s, measured_s),
-        "covered": predicted.low <= measured_s <= predicted.high,
+        "covered": bool(predicted.low <= measured_s <= predicted.high),
         "half_width": (predicted.high - predicted.low) / 2.0 / predicted.step_s,
     }
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import simcost
@@ -148,3 +150,8 @@ def test_every_column_of_the_report_is_known() -> None:
     scores += [Scored(one.row, replace(one.figure, predicted=1.0, low=0.5, high=2.0)) for one in scores]
     names = {name for lines in published_score.tables(scores).values() for line in lines for name in line}
     assert [name for name in sorted(names) if metrics.find(name) is None] == []
+
+
+def test_cells_of_a_figure_are_plain_values_whatever_numbers_the_prediction_holds() -> None:
+    one = figures.Figure("x", "tpot", 0.010, np.float64(0.011), np.float64(0.009), np.float64(0.012))
+    assert json.loads(json.dumps(figures.cells(one)))["covered"] is True
