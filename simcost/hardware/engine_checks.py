@@ -58,9 +58,11 @@ def check(at: str, name: str, term: Any, known: Sequence[str] = TERMS) -> None:
         _word(value, _WORDS[name], at)
         _word(term.get("chunked", value), _WORDS[name], at)
     elif name in (*FLAGS, *SERVING_FLAGS):
-        for each in (value, *(term[key] for key in ("pipeline", "drafts", "replicas") if key in term)):
+        for each in (value, *(term[key] for key in ("pipeline", "drafts", "replicas", "states") if key in term)):
             if not isinstance(each, bool):
                 raise SpecError(f"{at} must be true or false, not {each!r}")
+        if not all(isinstance(each, str) for each in _list(term.get("states_but", [""]), at)):
+            raise SpecError(f"{at}: 'states_but' must be a list of families, not {term['states_but']!r}")
     elif name in TIMES:
         for each in (value, term.get("serial", value), term.get("prior", value)):
             time_of(each, at)

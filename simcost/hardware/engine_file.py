@@ -37,11 +37,12 @@ _HEAD = ("version", "models")
 
 @frozen
 class About:
-    """What terms ask of a model: its `model_type`, whether it has routed experts, whether a vision tower."""
+    """What terms ask of a model: its `model_type`, whether it has routed experts, a vision tower, layers that keep a state in place of keys and values."""
 
     family: str = ""
     experts: bool = False
     tower: bool = False
+    states: bool = False
 
 
 def whose(engine: str) -> str:

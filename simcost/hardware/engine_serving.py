@@ -87,7 +87,11 @@ def serving_terms(
         sources = {name: f"engine={engine}, as {title(whose)}: {source}" for name, source in sources.items()}
     memory = engine_terms.terms(engine, settings, device, plan, about)
     chunked = bool(stated.get("chunked", found["chunked"]["value"]))
-    overlap = _flag(found["overlap"], plan, drafts) if "overlap" not in stated else bool(stated["overlap"])
+    cached = bool(stated.get("prefix_cache", found["prefix_cache"]["value"]))
+    term = found["overlap"]
+    overlap = bool(stated["overlap"]) if "overlap" in stated else _flag(term, plan, drafts)
+    if "overlap" not in stated and cached and about.states and about.family not in term.get("states_but", ()):
+        overlap = overlap & bool(term.get("states", True))
     ranks = plan.replicas if found["split_over_replicas"]["value"] else 1.0
     return ServingTerms(
         engine=whose,
@@ -97,7 +101,7 @@ def serving_terms(
         sequences=_sequences(found, memory, drafts, ranks),
         chunked=chunked,
         reserved_output=_reserved(whose, found["reserved_output"], stated.get("reserved_output"), plan),
-        prefix_cache=bool(stated.get("prefix_cache", found["prefix_cache"]["value"])),
+        prefix_cache=cached,
         stream_interval=float(stated.get("stream_interval", found["stream_interval"]["value"])),
         overlap=overlap,
         host_step_s=stated.get("host_step", _host(found["host_step"], overlap)),

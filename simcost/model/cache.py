@@ -63,9 +63,13 @@ def kinds(model: ModelSpec, plan: Plan, layers: Sequence[Num], kv: Dtype, engine
 
 def _paged_states(model: ModelSpec, engine: EngineMemory) -> bool:
     """Whether states take pages of the attention's cache: they need layers of both sorts."""
-    blocks = [block for _, stack in model.stacks for block in stack]
-    keeps = any(block.mask is not None for block in blocks)
-    return engine.windows == "grouped" and keeps and any(map(_is_state, blocks))
+    keeps = any(block.mask is not None for _, stack in model.stacks for block in stack)
+    return engine.windows == "grouped" and keeps and has_states(model)
+
+
+def has_states(model: ModelSpec) -> bool:
+    """Whether any layer keeps a state in place of keys and values."""
+    return any(_is_state(block) for _, stack in model.stacks for block in stack)
 
 
 def _is_state(block: Block) -> bool:

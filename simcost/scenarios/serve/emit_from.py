@@ -19,6 +19,7 @@ from simcost.hardware.engine_file import About
 from simcost.hardware.engine_serving import serving_terms
 from simcost.hardware.engines import ANY, title
 from simcost.model import load
+from simcost.model.cache import has_states
 from simcost.query import Query, model_of, settings_of, workload
 from simcost.scenarios.serve.emit import Deployment, emit, emit_pools
 from simcost.scenarios.serve.emit_text import Emitted
@@ -49,7 +50,7 @@ def deployment(
         raise SpecError(
             f"a launch command of {title(engine)} needs its own settings: set engine={engine}, not {w.engine}"
         )
-    about = About(w.model.family, lower.has_experts(w.model), w.model.has_tower)
+    about = About(w.model.family, lower.has_experts(w.model), w.model.has_tower, has_states(w.model))
     terms = serving_terms(engine, settings, w.device, w.plan, about, drafts > 0)
     memory = engine_terms.terms(engine, settings, w.device, w.plan, about)
     return Deployment(

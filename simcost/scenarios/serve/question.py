@@ -15,6 +15,7 @@ from simcost.hardware.engine_file import About
 from simcost.hardware.engine_serving import ServingTerms, serving_terms
 from simcost.hardware.engines import title
 from simcost.lower import has_experts
+from simcost.model.cache import has_states
 from simcost.num import minimum, num
 from simcost.query import Query, make, settings_of, workload
 from simcost.scenarios.serve import prefix as prefixes
@@ -265,7 +266,7 @@ def _taken(q: Asked, w: Workload, terms: ServingTerms, policy: Policy) -> None:
 
 def terms_of(w: Workload, stated: Mapping[str, Any], drafts: bool) -> ServingTerms:
     """The serving terms of a workload's engine. `stated`: settings by the engine's own names."""
-    about = About(w.model.family, has_experts(w.model), w.model.has_tower)
+    about = About(w.model.family, has_experts(w.model), w.model.has_tower, has_states(w.model))
     return serving_terms(w.engine, stated, w.device, w.plan, about, drafts)
 
 

@@ -40,6 +40,26 @@ def test_a_release_batches_as_its_sources_say(
     assert found.stream_interval == 1.0
 
 
+@pytest.mark.parametrize(
+    ("version", "family", "settings", "overlap", "host_ms"),
+    [
+        ("0.5.3", "qwen3_next", {}, True, 0.3),
+        ("0.5.9", "qwen3_next", {}, False, 1.0),
+        ("0.5.9", "qwen3_next", {"disable_radix_cache": True}, True, 0.3),
+        ("0.5.9", "kimi_linear", {}, True, 0.3),
+        ("0.5.23", "nemotron_h", {}, False, 1.0),
+        ("0.5.23", "nemotron_h", {"disable_overlap_schedule": False}, True, 0.3),
+    ],
+)
+def test_sglang_overlaps_no_steps_of_models_with_states_while_it_caches_prefixes(
+    version: str, family: str, settings: dict[str, Any], overlap: bool, host_ms: float
+) -> None:
+    about = engine_file.About(family, states=True)
+    found = serving_terms("sglang", {"version": version, **settings}, load.load("h100"), Plan(), about)
+    assert (bool(found.overlap), found.host_step_s) == (overlap, pytest.approx(host_ms * 1e-3))
+    assert bool(serving_terms("sglang", {"version": version}, load.load("h100"), Plan()).overlap)
+
+
 def test_admission_keeps_room_as_each_engine_does() -> None:
     assert [terms(engine).admission for engine in ("vllm", "sglang", "trtllm")] == ["prompt", "prompt", "whole"]
     assert terms("trtllm", capacity_scheduler_policy="max_utilization").admission == "prompt"
