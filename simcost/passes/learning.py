@@ -118,43 +118,42 @@ def _sum(call: Call, width: Num, act: Dtype) -> Call:
     return replace(call, op=Stream("adapter sum", size, 2.0, 1.0, 1.0, act, act), tag=f"{call.tag}, sum", module=UP)
 
 
-def with_adapters(program: Program, learns: Learns, rank: Num, act: Dtype, inside: tuple[str, ...] = ()) -> Program:
+def with_adapters(program: Program, learns: Learns, rank: Num, act: Dtype) -> Program:
     """The program with an adapter before each product that `learns` names. A kernel that is measured whole stays so."""
+    return _before_products(program, lambda call, within: adapters(call, rank, act) if learns(call, within) else ())
+
+
+def widened(program: Program, learns: Learns, kept: Dtype, act: Dtype) -> Program:
+    """The program with a pass before each product that does not learn, which widens its weights from the format that
+    they are kept in; the gradient of its input reads them widened anew (bitsandbytes, Linear4bit). A kernel that is
+    measured whole stays so."""
+
+    def pass_of(call: Call, within: tuple[str, ...]) -> tuple[Call, ...]:
+        if learns(call, within):
+            return ()
+        return (replace(call, op=_widening(call, kept, act), tag=f"{call.tag}, widened"),)
+
+    return _before_products(program, pass_of)
+
+
+def _before_products(
+    program: Program, made: Callable[[Call, tuple[str, ...]], tuple[Call, ...]], inside: tuple[str, ...] = ()
+) -> Program:
+    """The program with what `made` says before each product; of a kernel that is measured whole before all of it."""
     if isinstance(program, Call) or (isinstance(program, Serial) and program.kernel != ""):
         repeat = program.repeat if isinstance(program, Serial) else 1.0
         found = [
             replace(each, repeat=each.repeat * repeat)
             for call, within in products(program, inside)
-            if learns(call, within)
-            for each in adapters(call, rank, act)
+            for each in made(call, within)
         ]
         return Serial((*found, program)) if found else program
     if isinstance(program, Choice):
-        options = tuple((name, with_adapters(each, learns, rank, act, inside)) for name, each in program.options)
+        options = tuple((name, _before_products(each, made, inside)) for name, each in program.options)
         return replace(program, options=options)
     if isinstance(program, Serial) and program.branch:
         inside = (*inside, program.branch)
-    return replace(program, parts=tuple(with_adapters(part, learns, rank, act, inside) for part in program.parts))
-
-
-def widened(program: Program, learns: Learns, kept: Dtype, act: Dtype, inside: tuple[str, ...] = ()) -> Program:
-    """The program with a pass before each product that does not learn, which widens its weights from the format that
-    they are kept in; the gradient of its input reads them widened anew (bitsandbytes, Linear4bit). A kernel that is
-    measured whole stays so."""
-    if isinstance(program, Call) or (isinstance(program, Serial) and program.kernel != ""):
-        repeat = program.repeat if isinstance(program, Serial) else 1.0
-        found = [
-            replace(call, op=_widening(call, kept, act), tag=f"{call.tag}, widened", repeat=call.repeat * repeat)
-            for call, within in products(program, inside)
-            if not learns(call, within)
-        ]
-        return Serial((*found, program)) if found else program
-    if isinstance(program, Choice):
-        options = tuple((name, widened(each, learns, kept, act, inside)) for name, each in program.options)
-        return replace(program, options=options)
-    if isinstance(program, Serial) and program.branch:
-        inside = (*inside, program.branch)
-    return replace(program, parts=tuple(widened(part, learns, kept, act, inside) for part in program.parts))
+    return replace(program, parts=tuple(_before_products(part, made, inside) for part in program.parts))
 
 
 def _widening(call: Call, kept: Dtype, act: Dtype) -> Operator:
