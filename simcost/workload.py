@@ -20,6 +20,7 @@ from simcost.hardware.engine_memory import EngineMemory
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
 from simcost.model import images
+from simcost.model.cache import has_states
 from simcost.model.quant import CONVERTED
 from simcost.model.spec import ModelSpec
 from simcost.num import is_scalar
@@ -77,6 +78,11 @@ def _summary(table: Mapping[str, Dtype], experts: bool) -> str:
     return main.name if main.name == rest.name else f"{main.name} (rest {rest.name})"
 
 
+def about_of(model: ModelSpec) -> About:
+    """What terms of engines ask of a model."""
+    return About(model.family, lower.has_experts(model), model.has_tower, has_states(model))
+
+
 def build(
     model: ModelSpec,
     device: Device,
@@ -106,7 +112,7 @@ def build(
     # Kernels for a narrow cache quantise Q and compute in its format where the device can (FlashAttention 3, FlashMLA,
     # TensorRT-LLM); elsewhere they widen K and V.
     core = kv if kv.bits < activation.bits and kv.peak in device.peaks else activation
-    about = About(model.family, lower.has_experts(model), model.has_tower)
+    about = about_of(model)
     view = View(plan, phase, activation, kv, storage, compute, core, shares)
     found = Workload(
         model,

@@ -88,10 +88,7 @@ def serving_terms(
     memory = engine_terms.terms(engine, settings, device, plan, about)
     chunked = bool(stated.get("chunked", found["chunked"]["value"]))
     cached = bool(stated.get("prefix_cache", found["prefix_cache"]["value"]))
-    term = found["overlap"]
-    overlap = bool(stated["overlap"]) if "overlap" in stated else _flag(term, plan, drafts)
-    if "overlap" not in stated and cached and about.states and about.family not in term.get("states_but", ()):
-        overlap = overlap & bool(term.get("states", True))
+    overlap = bool(stated["overlap"]) if "overlap" in stated else _flag(found["overlap"], plan, drafts, about, cached)
     ranks = plan.replicas if found["split_over_replicas"]["value"] else 1.0
     return ServingTerms(
         engine=whose,
@@ -133,9 +130,12 @@ def _sequences(found: Mapping[str, Any], memory: EngineMemory, drafts: bool, ran
     return maximum(floor(most / ranks), 1.0)
 
 
-def _flag(term: Mapping[str, Any], plan: Plan, drafts: bool) -> Mask:
-    """A flag that may be another with pp above 1, with speculative decoding, and with data-parallel attention."""
-    value = bool(term["value"]) and (bool(term.get("drafts", True)) or not drafts)
+def _flag(term: Mapping[str, Any], plan: Plan, drafts: bool, about: About, cached: bool) -> Mask:
+    """A flag that may be another with pp above 1, with speculative decoding, with data-parallel attention, and with layers that keep a state while prefixes are `cached`."""
+    states = cached and about.states and about.family not in term.get("states_but", ())
+    value = bool(term["value"]) and all(
+        bool(term.get(key, True)) for key, there in (("drafts", drafts), ("states", states)) if there
+    )
     found: Mask = value
     for key, several in (("pipeline", plan.pp > 1.0), ("replicas", plan.replicas > 1.0)):
         if not term.get(key, True):

@@ -15,17 +15,15 @@ from simcost import lower
 from simcost.dtypes import dtype
 from simcost.errors import SpecError
 from simcost.hardware import engine_terms, engines
-from simcost.hardware.engine_file import About
 from simcost.hardware.engine_serving import serving_terms
 from simcost.hardware.engines import ANY, title
 from simcost.model import load
-from simcost.model.cache import has_states
 from simcost.query import Query, model_of, settings_of, workload
 from simcost.scenarios.serve.emit import Deployment, emit, emit_pools
 from simcost.scenarios.serve.emit_text import Emitted
 from simcost.scenarios.serve.question import Asked, policy_of, terms_of
 from simcost.scenarios.serve.replica import Bounds, build
-from simcost.workload import Workload
+from simcost.workload import Workload, about_of
 
 _LONGEST = 0.9999  # share of requests that a server must take
 NODE = 8  # HGX and DGX boards, and the servers of AMD's and of PCIe devices
@@ -50,7 +48,7 @@ def deployment(
         raise SpecError(
             f"a launch command of {title(engine)} needs its own settings: set engine={engine}, not {w.engine}"
         )
-    about = About(w.model.family, lower.has_experts(w.model), w.model.has_tower, has_states(w.model))
+    about = about_of(w.model)
     terms = serving_terms(engine, settings, w.device, w.plan, about, drafts > 0)
     memory = engine_terms.terms(engine, settings, w.device, w.plan, about)
     return Deployment(

@@ -11,11 +11,8 @@ import numpy as np
 from simcost import grammar, settings, units
 from simcost.errors import Infeasible, SpecError, nearest
 from simcost.frozen import frozen
-from simcost.hardware.engine_file import About
 from simcost.hardware.engine_serving import ServingTerms, serving_terms
 from simcost.hardware.engines import title
-from simcost.lower import has_experts
-from simcost.model.cache import has_states
 from simcost.num import minimum, num
 from simcost.query import Query, make, settings_of, workload
 from simcost.scenarios.serve import prefix as prefixes
@@ -27,7 +24,7 @@ from simcost.serving.lengths import Lengths
 from simcost.serving.lengths_text import parse
 from simcost.serving.policy import Policy
 from simcost.serving.speculative import emitted
-from simcost.workload import Workload
+from simcost.workload import Workload, about_of
 
 MOST_DRAFTS, MOST_INSTANCES = 16, 100_000
 MOST_SEEDS = 10_000  # runs of one load
@@ -266,8 +263,7 @@ def _taken(q: Asked, w: Workload, terms: ServingTerms, policy: Policy) -> None:
 
 def terms_of(w: Workload, stated: Mapping[str, Any], drafts: bool) -> ServingTerms:
     """The serving terms of a workload's engine. `stated`: settings by the engine's own names."""
-    about = About(w.model.family, has_experts(w.model), w.model.has_tower, has_states(w.model))
-    return serving_terms(w.engine, stated, w.device, w.plan, about, drafts)
+    return serving_terms(w.engine, stated, w.device, w.plan, about_of(w.model), drafts)
 
 
 def policy_of(terms: ServingTerms) -> Policy:
