@@ -195,6 +195,11 @@ def axes_of(vary: Axes | None) -> dict[str, list[Any]]:
     return axes
 
 
+def count(option: str, value: Any) -> int:
+    """A whole number as options take it ("64k"). Raises SpecError naming the option."""
+    return int(settings.count(option, grammar.read("phase.batch", value)))
+
+
 def counts_of(hw: str, sets: Sets, gpus: Count | Sequence[Count] | None, nodes: Count | None) -> tuple[int, ...]:
     """The numbers of GPUs of one device that plans are asked for."""
     counts = several("--gpus", gpus) if isinstance(gpus, Sequence) and not isinstance(gpus, str) else (gpus,)

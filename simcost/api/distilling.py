@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from simcost import grammar, settings
-from simcost.api.arguments import Count, Model, Sets, cluster, sets_of, unboxes
+from simcost import grammar
+from simcost.api.arguments import Count, Model, Sets, cluster, count, sets_of, unboxes
 from simcost.api.thinking import tokens_of
 from simcost.errors import SpecError, nearest
 from simcost.result import Result
@@ -62,13 +62,9 @@ def distill(
         learned = _learned(rl, student, hw, isl, answers, sets, rollout_plan, stack, price)
     return result(Asked(
         teacher, student, hw, teacher_hw or hw, isl, answer, own, much, {"micro_batch": micro_batch, "global_batch": global_batch, "seq": seq}, sets, of_teacher, of_rollout,
-        stack, price, price if teacher_price is None and teacher_hw is None else teacher_price, _count("--top-k", top_k), _count("--layers", layers), cross_tokenizer,
+        stack, price, price if teacher_price is None and teacher_hw is None else teacher_price, count("--top-k", top_k), count("--layers", layers), cross_tokenizer,
         storage(storage_price, storage_months, network_price), learned, {name: value for name, value in given.items() if value is not None},
     ))  # fmt: skip
-
-
-def _count(option: str, value: Any) -> int:
-    return int(settings.count(option, grammar.read("phase.batch", value)))
 
 
 def _learned(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from simcost import grammar
-from simcost.api.arguments import Count, Model, Sets, cluster, counts_of, sets_of, several, unboxes
+from simcost.api.arguments import Count, Model, Sets, cluster, count, counts_of, sets_of, several, unboxes
 from simcost.errors import SpecError, nearest
 from simcost.hardware import load as hardware
 from simcost.result import Result
@@ -47,7 +47,8 @@ def serve(
         for name in (each for each, value in said.items() if value is not None):
             raise SpecError(f"--offline {offline} says which requests there are and when: leave out --{name}")
         sets = {**_NO_SERVER, **sets}
-        concurrency, requests, warmup, events = offline, offline, 0.0, True
+        concurrency = requests = count("--offline", offline)
+        warmup, events = 0.0, True
     elif stated and not events:
         raise SpecError(f"{stated[0]} needs --events, which simulates request by request")
     run = (requests, seed, warmup) if events else None

@@ -108,6 +108,8 @@ SILLY: list[tuple[list[str], str]] = [
     (["--offline", "9", "--rate", "1"], "--offline 9 says which requests there are and when: leave out --rate"),
     (["--offline", "9", "--warmup", "0.1"], "leave out --warmup"),
     (["--offline", "3k"], "write 3Ki for 3,072, or 3000"),
+    (["--offline", "-3"], "--offline = -3 is outside 1 to"),
+    (["--offline", "2.5"], "--offline must be a whole number, not 2.5"),
     (["--concurrency", "4", "--set", "engine.host_request=0"], "must be a time with its unit"),
     (["--concurrency", "0"], "--concurrency = 0 is outside 1"),
     (["--concurrency", "many"], "--concurrency must be a whole number, not 'many'"),
