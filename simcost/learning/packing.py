@@ -1,7 +1,7 @@
 """Answers as the trainer takes them: whole sequences dealt over data-parallel ranks such that tokens are even, and
 packed into micro-batches.
 
-A micro-batch has room for the longest sequence at least. It is priced as equal sequences of the length that a token of
+A micro-batch has room for a number of tokens, the longest sequence at least, or takes a number of sequences as long as they are. It is priced as equal sequences of the length that a token of
 the batch sees on average, sum L²/sum L, so that attention's work is that of the real lengths. A trainer that pads takes
 a number of sequences a micro-batch, each as long as the longest of the step. Most likely to be wrong: trainers that pad
 several sequences to the longest of them alone. Sources: verl `utils/seqlen_balancing.py`; NeMo-RL `sequence packing`
@@ -31,15 +31,16 @@ class Packed:
     idle: int
 
 
-def packed(lengths: Ints, ranks: int, minibatches: int, room: int) -> Packed:
+def packed(lengths: Ints, ranks: int, minibatches: int, room: int, sequences: int | None = None) -> Packed:
     """The sequences of a step in `minibatches` parts over `ranks` data-parallel ranks; `room`: tokens that a micro-batch
-    holds."""
+    holds; `sequences`: a micro-batch has so many of them instead, without padding."""
     total = float(np.sum(lengths))
     parts = np.array_split(lengths, min(minibatches, len(lengths)))
     slowest = float(np.mean([np.max(dealt(part, ranks)) for part in parts]))
     mean = total / len(parts) / ranks
     seen = float(np.sum(lengths.astype(np.float64) ** 2)) / total
-    count = max(int(np.ceil(slowest / max(room, 1) - 1e-9)), 1)
+    by_tokens = max(int(np.ceil(slowest / max(room, 1) - 1e-9)), 1)
+    count = by_tokens if sequences is None else -(-max(map(len, parts)) // (ranks * sequences))
     micro = max(round(slowest / count / seen), 1)
     seq = max(round(slowest / count / micro), 1)
     return Packed(micro, seq, count, total, slowest / mean, max(ranks - len(lengths) // len(parts), 0))
@@ -52,6 +53,12 @@ def padded(lengths: Ints, ranks: int, minibatches: int, micro: int = 1) -> Packe
     mean = len(lengths) / len(parts) / ranks
     idle = max(ranks - len(lengths) // len(parts), 0)
     return Packed(micro, seq, count, float(seq * len(lengths)), count * micro / mean, idle)
+
+
+def fullest(lengths: Ints, sequences: int) -> int:
+    """Tokens of the largest micro-batch of so many sequences without padding, taken in the order in which they come."""
+    ends = np.arange(0, len(lengths), sequences)
+    return int(np.max(np.add.reduceat(lengths, ends)))
 
 
 def dealt(lengths: Ints, ranks: int) -> Array:

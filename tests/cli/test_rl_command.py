@@ -26,7 +26,7 @@ def test_it_prints_phases_and_memory(capsys) -> None:
         "KV pool",
         "the run",
         "goodput",
-        "2 times the longest",
+        "2 sequences without padding",
     ):
         assert word in out, word
 

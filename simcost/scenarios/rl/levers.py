@@ -119,5 +119,9 @@ def _of_trainer(found: Step, q: Asked) -> Iterator[tuple[str, Asked]]:
         yield "--no-kl", replace(q, reference=False)
     if q.minibatches > 1:
         yield "--minibatches 1", replace(q, minibatches=1)
-    if found.sides.trainer.minibatch.micro_batches > 1 and q.micro_tokens is None:
-        yield f"--micro-batch {2 * q.micro_batch}", replace(q, micro_batch=2 * q.micro_batch)
+    if found.sides.trainer.minibatch.micro_batches > 1:
+        if q.micro_batch is not None:
+            yield f"--micro-batch {2 * q.micro_batch}", replace(q, micro_batch=2 * q.micro_batch)
+        else:
+            room = 2 * found.sides.trainer.room
+            yield f"--micro-batch-tokens {room}", replace(q, micro_tokens=room)

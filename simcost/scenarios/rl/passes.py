@@ -15,7 +15,7 @@ from simcost.errors import Infeasible, SpecError
 from simcost.frozen import frozen
 from simcost.learning import launches
 from simcost.learning import memory as phases_memory
-from simcost.learning.packing import Packed, packed, padded
+from simcost.learning.packing import Packed, fullest, packed, padded
 from simcost.num import Ints
 from simcost.scenarios.rl.question import Asked
 from simcost.scenarios.train.question import asked, job
@@ -29,7 +29,7 @@ from simcost.training.step import TrainStep
 @frozen
 class Trained:
     """A priced trainer. `minibatch`: one update; `passes`: micro-batches of all answers of a rollout on the slowest
-    rank; `room`: tokens that a micro-batch of a data-parallel rank holds at most; `peak`: memory of the fullest rank
+    rank; `room`: tokens that a micro-batch of a data-parallel rank holds at most, of those that pack; `peak`: memory of the fullest rank
     where a micro-batch is full."""
 
     update: TrainStep
@@ -81,28 +81,30 @@ def trained(q: Asked, plan: Mapping[str, Any], gpus: int, lengths: Ints, longest
     Raises SpecError and Infeasible for what cannot be."""
     ranks = ranks_of(plan, gpus)
     parts = q.minibatches * q.rounds
-    room = room_of(q, longest)
+    room = room_of(q, lengths, longest)
     _divided(q, ranks)
     batch, whole = (
-        packed(lengths, ranks, each, room) if q.packing else padded(lengths, ranks, each, q.micro_batch)
+        packed(lengths, ranks, each, room, q.micro_batch)
+        if q.packing
+        else padded(lengths, ranks, each, q.micro_batch or 1)
         for each in (parts, 1)
     )
     update = step.run(job_of(q, plan, gpus, batch.micro_batch, batch.seq, batch.micro_batches * ranks))
-    fullest = memory.worst(memory.of_ranks(update))
+    worst = memory.worst(memory.of_ranks(update))
     full = max(min(room, -(-len(lengths) // (parts * ranks)) * longest), longest)  # or all that a rank has
     if batch.micro_batch * batch.seq < full:
         many = -(-full // longest)
         peak = step.run(job_of(q, plan, gpus, many, full // many, batch.micro_batches * ranks))
-        fullest = max(fullest, memory.worst(memory.of_ranks(peak)), key=lambda one: one.used)
+        worst = max(worst, memory.worst(memory.of_ranks(peak)), key=lambda one: one.used)
     tokens = batch.micro_batch * batch.seq
     passes = max(round(whole.tokens / ranks * whole.imbalance / tokens), 1)
-    return Trained(update, batch, passes, room, fullest)
+    return Trained(update, batch, passes, room, worst)
 
 
-def room_of(q: Asked, longest: int) -> int:
-    """Tokens that a micro-batch of a data-parallel rank holds. Raises SpecError where the longest sequence is longer."""
+def room_of(q: Asked, lengths: Ints, longest: int) -> int:
+    """Most tokens of a micro-batch of a data-parallel rank. Raises SpecError where the longest sequence is longer."""
     if q.micro_tokens is None:
-        return q.micro_batch * longest
+        return longest if q.micro_batch is None else max(fullest(lengths, q.micro_batch), longest)
     if q.micro_tokens < longest:
         raise SpecError(
             f"--micro-batch-tokens {q.micro_tokens:,}: the longest sequence has {longest:,} tokens, and a micro-batch must hold it"
@@ -111,9 +113,9 @@ def room_of(q: Asked, longest: int) -> int:
 
 
 def _divided(q: Asked, ranks: int) -> None:
-    """Raises Infeasible where a trainer that pads cannot cut its minibatches into the micro-batches that are stated."""
-    each = ranks * q.micro_batch
-    if not q.packing and q.micro_batch > 1 and q.step_answers % (q.minibatches * each):
+    """Raises Infeasible where minibatches cannot be cut into the micro-batches that are stated."""
+    each = ranks * (q.micro_batch or 1)
+    if each > ranks and q.step_answers % (q.minibatches * each):
         raise Infeasible(
             f"trainer: --micro-batch {q.micro_batch}: the {q.step_answers / q.minibatches:,.6g} answers of a minibatch must be a multiple of {each:,} "
             f"(micro-batch x {ranks:,} data-parallel ranks)"

@@ -46,7 +46,7 @@ class Asked:
     """A question. `said`: lengths and options as they were stated; `rollout_gpus`: of the pool that answers, 0
     where all GPUs do everything; `both`, `serving`,
     `training`: settings by path, of both passes and of one; `rollout`, `train`: sizes and formats of their plans, None:
-    found; `packing`: whether micro-batches are packed, not padded; `micro_batch`: sequences of one, packed ones as long as the longest; `micro_tokens`: tokens that a packed one holds, in its place; `alike`: correlation of the lengths of one prompt's answers; `answers`: of one rollout; `kept`: share of prompts that a filter keeps; `failures`: of the run of `steps`."""
+    found; `packing`: whether micro-batches are packed, not padded; `micro_batch`: sequences of one, None: a packed one has room for the longest; `micro_tokens`: tokens that a packed one holds, in its place; `alike`: correlation of the lengths of one prompt's answers; `answers`: of one rollout; `kept`: share of prompts that a filter keeps; `failures`: of the run of `steps`."""
 
     model: Name
     hw: str
@@ -73,7 +73,7 @@ class Asked:
     epochs: int
     minibatches: int
     packing: bool
-    micro_batch: int
+    micro_batch: int | None
     micro_tokens: int | None
     answers: int
     judges: Judges | None
@@ -250,13 +250,14 @@ def _answers(said: Any, step: int, mode: str) -> int:
 def _micro(sequences: Any, tokens: Any, packing: bool) -> dict[str, int | None]:
     """Raises SpecError for both, and for tokens of a trainer that pads."""
     if tokens is None:
-        return {"micro_batch": 1 if sequences is None else whole("--micro-batch", sequences, 1, MOST_ANSWERS), "micro_tokens": None}  # fmt: skip
+        stated = None if sequences is None else whole("--micro-batch", sequences, 1, MOST_ANSWERS)
+        return {"micro_batch": stated if packing else stated or 1, "micro_tokens": None}
     if sequences is not None:
         raise SpecError("--micro-batch and --micro-batch-tokens both size the trainer's micro-batch: state one of them")
     if not packing:
         raise SpecError("--micro-batch-tokens needs a trainer that packs: with --no-packing use --micro-batch")
     found = settings.count("--micro-batch-tokens", grammar.read("context", tokens))
-    return {"micro_batch": 1, "micro_tokens": int(found)}
+    return {"micro_batch": None, "micro_tokens": int(found)}
 
 
 def _drafts(drafts: Any, acceptance: Any) -> dict[str, Any]:

@@ -263,14 +263,13 @@ def _notes(found: Step) -> list[Note]:
 def _micro_note(q: Asked, trainer: Trained) -> Note:
     """How large a micro-batch may be, and why."""
     batch = trainer.minibatch
-    stated = q.micro_batch > 1 or q.micro_tokens is not None
+    stated = (q.micro_batch or 1) > 1 or q.micro_tokens is not None
     if not q.packing:
         size = f"{batch.micro_batch:,} sequence{'s' * (batch.micro_batch > 1)} padded to {batch.seq:,} tokens"
-    elif q.micro_tokens is not None:
-        size = f"packed with up to {trainer.room:,} tokens"
+    elif q.micro_batch is not None:
+        size = f"{q.micro_batch:,} sequence{'s' * (q.micro_batch > 1)} without padding, {trainer.room:,} tokens at most"
     else:
-        times = "" if q.micro_batch == 1 else f"{q.micro_batch:,} times "
-        size = f"packed with up to {trainer.room:,} tokens, {times}the longest sequence"
+        size = f"packed with up to {trainer.room:,} tokens{', the longest sequence' * (q.micro_tokens is None)}"
     text = f"trainer: a micro-batch of a data-parallel rank is {size}{'' if stated else ' (the smallest; --micro-batch sets another)'}; {batch.micro_batches:,} in an update"
     return Note(text, Kind.SAID if stated else Kind.ASSUMED)
 

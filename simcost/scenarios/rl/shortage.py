@@ -50,7 +50,7 @@ def said(
 def changes(q: Asked, one: Trained) -> Iterator[tuple[str, Asked, Mapping[str, Any]]]:
     """(the option, the question and the plan with it), the smallest change first."""
     plan = dict(q.train or {})
-    smaller = 1 if q.micro_tokens is not None else q.micro_batch // 2
+    smaller = 1 if q.micro_tokens is not None else (q.micro_batch or 1) // 2
     while smaller:
         yield f"--micro-batch {smaller}", replace(q, micro_batch=smaller, micro_tokens=None), plan
         smaller //= 2

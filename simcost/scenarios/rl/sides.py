@@ -48,7 +48,7 @@ def sides(q: Asked, known: Known) -> Sides:
     """Raises SpecError and Infeasible for what cannot run, or does not fit, with the term that is short."""
     lengths = once(known, ("lengths", *_lengths_key(q)), lambda: drawn(q, q.seed, trained_on(q)).lengths)
     longest = _longest(q, int(np.max(lengths)))
-    room_of(q, longest)  # refused here, not by every plan of a search
+    room_of(q, lengths, longest)  # refused here, not by every plan of a search
     engine, serve = None, None
     if algorithm.load(q.algorithm).GENERATES:
         serve, engine = _engine(q, longest, known)

@@ -25,19 +25,19 @@ _DEFAULTS: Mapping[str, Any] = {
     "algorithm": "grpo", "price": None, "stack": None, "epochs": 1, "rollout_batch": None, "reward": None,
     "reward_model": None, "reference_every": None, "routing_replay": False, "turns": 1, "tool_wait": None,
     "tool_tokens": None, "drafts": 0, "acceptance": None, "kept": None, "steps": None, "offload": None, "sync": None,
-    "seed": 1, "packing": True, "micro_batch": None, "micro_batch_tokens": None, "length_correlation": 0.0, "failures": Failures(),
+    "seed": 1, "packing": True, "length_correlation": 0.0, "failures": Failures(),
 }  # fmt: skip
 _PLANS = {"rollout": ("gen", ("tp", "pp")), "train": ("train", ("tp", "cp", "ep", "pp"))}
 
 
 @frozen
 class Question:
-    """`asked`: of rl; `rules`: names of those that filled it; `holds`: by printed column a phase of rl's that it holds
+    """`asked`: of rl; `rules`: names of those that filled it; `holds`: by printed column phases of rl's that it holds
     too."""
 
     asked: Asked
     rules: tuple[str, ...]
-    holds: Mapping[str, str]
+    holds: Mapping[str, tuple[str, ...]]
 
 
 def question(row: Row, rules: Rules) -> Question:
@@ -67,6 +67,8 @@ def question(row: Row, rules: Rules) -> Question:
         "asynchrony": said("asynchrony", row.cells["asynchrony"] or OFF) if placement != COLOCATED else OFF,
         "packing": said("packing", True),
         "stack": said("stack"),
+        "micro_batch": said("micro_batch"),
+        "micro_batch_tokens": said("micro_batch_tokens"),
         "minibatches": batch // part if batch and part else said("minibatches", 1),
         **{side: plan(row, side, said(side), said("drop")) for side in _PLANS},
     }
@@ -75,11 +77,9 @@ def question(row: Row, rules: Rules) -> Question:
     sets |= {"engine.version": version} if version else {}
     osl = spread(mean, float(said("osl_sigma")), cap)
     one = asked(row.cells["model"], row.cells["hw"], gpus, int(prompts), int(samples), isl, osl, cap, sets, given)
-    holds = {
-        "old_logprob_s": str(said("old_logprob_holds", "")),
-        "sync_s": str(said("sync_holds", "")),
-    }
-    return Question(one, tuple(used), {column: phase for column, phase in holds.items() if phase})
+    columns = ("gen", "old_logprob", "sync")
+    holds = {f"{name}_s": tuple(filter(None, str(said(f"{name}_holds", "")).split(", "))) for name in columns}
+    return Question(one, tuple(used), holds)
 
 
 def lengths(row: Row, isl: int, said: Any) -> tuple[int, float]:

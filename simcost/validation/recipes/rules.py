@@ -24,8 +24,8 @@ SETS: Mapping[str, tuple[type, ...]] = {
     "framework": _TEXT, "kl": _FLAG, "prompt_len": _COUNT, "prompts": _COUNT, "samples": _COUNT, "minibatches": _COUNT,
     "placement": _TEXT, "asynchrony": _TEXT, "rollout_gpus": _COUNT, "rollout_share": _SHARE, "mean_osl": _COUNT,
     "mean_share_of_cap": _SHARE, "osl_sigma": _SHARE, "rollout": _PLAN, "train": _PLAN, "set": _TEXT, "drop": _TEXT,
-    "engine_version": _TEXT, "packing": _FLAG, "stack": _TEXT,
-    "old_logprob_holds": _TEXT, "sync_holds": _TEXT,
+    "engine_version": _TEXT, "packing": _FLAG, "micro_batch": _COUNT, "micro_batch_tokens": _COUNT, "stack": _TEXT,
+    "gen_holds": _TEXT, "old_logprob_holds": _TEXT, "sync_holds": _TEXT,
 }  # fmt: skip
 _SECTIONS = ("judge", "assume", "story")
 

@@ -89,7 +89,7 @@ def answer(row: Row) -> Scored:
         bare = terms.bare(found.asked)
     except SimcostError as refused:
         return Scored(row, judges, *_NONE, reason=str(refused))
-    columns = {column: (_NAMES[column], *([found.holds[column]] if column in found.holds else ())) for column in PHASES}
+    columns = {column: (_NAMES[column], *found.holds.get(column, ())) for column in PHASES}
     return under(Scored(row, judges, *_NONE, bare=bare, columns=columns), found.asked.framework)
 
 

@@ -42,6 +42,16 @@ def test_a_micro_batch_of_more_room_leaves_fewer_of_them(times) -> None:
     assert (more.tokens, more.imbalance) == (one.tokens, one.imbalance)
 
 
+def test_a_micro_batch_of_so_many_sequences_whatever_their_tokens() -> None:
+    """Two parts of 32 sequences on four ranks: 8 each, 4 at a time; the last of 7 sequences stands alone."""
+    lengths = np.random.default_rng(1).integers(50, 4000, 64)
+    one = packing.packed(lengths, 4, 2, 10**6, 4)
+    assert (one.micro_batches, one.tokens) == (2, lengths.sum())
+    assert one.micro_batch * one.seq * 2 == pytest.approx(one.tokens / 2 / 4 * one.imbalance, rel=0.01)
+    assert packing.fullest(np.array([1, 2, 3, 40, 5, 6, 7]), 3) == 51
+    assert packing.fullest(np.array([1, 2, 3]), 5) == 6
+
+
 def test_fewer_sequences_than_ranks_leave_some_idle() -> None:
     one = packing.packed(np.full(4, 1000), 8, 1, 1000)
     assert (one.micro_batches, one.imbalance, one.idle) == (1, 2.0, 4)

@@ -303,12 +303,8 @@ def test_a_trainer_that_pads_takes_longer() -> None:
 
 def test_a_micro_batch_of_twice_the_room(colocated) -> None:
     """The smallest goes without saying; twice the room halves the number, takes more memory, and the same work at another shape."""
-    one, two, same = (
-        ask(**more) for more in ({"micro_batch": 1}, {"micro_batch": 2}, {"micro_batch_tokens": 2 * 4352})
-    )
+    one, two = (ask(micro_batch_tokens=times * 4352) for times in (1, 2))
     assert one.metrics == colocated.metrics
-    assert one.inputs == colocated.inputs
-    assert two.metrics == same.metrics
     assert [each.metrics["micro_batches"] for each in (one, two)] == [2, 1]
     assert two.metrics["update_s"] == pytest.approx(one.metrics["update_s"], rel=0.1)
     held = [
@@ -316,6 +312,23 @@ def test_a_micro_batch_of_twice_the_room(colocated) -> None:
         for each in (one, two)
     ]
     assert held[1] > 1.3 * held[0]
+
+
+def test_micro_batches_of_so_many_sequences_as_they_are(colocated) -> None:
+    """Of 64 answers in an update, 16 ranks take four each: two by two, or one by one, whose kernels are the most and smallest. Equal sequences have nothing to pad."""
+    one, two = (ask(micro_batch=b) for b in (1, 2))
+    assert [each.metrics["micro_batches"] for each in (one, two)] == [4, 2]
+    assert one.metrics["mean_micro_batch_tokens"] == pytest.approx(two.metrics["mean_micro_batch_tokens"] / 2, rel=0.01)
+    assert one.metrics["update_s"] > two.metrics["update_s"]
+    assert one.metrics["rollout_s"] == colocated.metrics["rollout_s"]
+    said = next(note for note in two.warnings if "a micro-batch of" in note)
+    assert "2 sequences without padding" in said
+    assert "set another" not in said
+    equal = {"osl": 1000, "max_osl": None, "micro_batch": 2}
+    bare, padded = (ask(**equal, packing=each) for each in (True, False))
+    assert bare.metrics["update_s"] == pytest.approx(padded.metrics["update_s"])
+    with pytest.raises(SpecError, match="must be a multiple of 128"):
+        ask(micro_batch=8)
 
 
 def test_padded_micro_batches_are_training_steps_of_as_many_sequences() -> None:
