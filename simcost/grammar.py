@@ -90,6 +90,9 @@ def full(path: str) -> str:
     return key if root == "phase" or path in (*NAMES, _ENGINE) else f"{root}.{key}"
 
 
+_ANOTHER = re.compile(r",\s*(?=[a-z_]+\.[a-z_.]+=)")  # before the next path of a text that sets several
+
+
 def assignments(texts: Iterable[str], engine: str | None = None) -> dict[str, Any]:
     """{path: value} of "path=value" texts; `engine`: of the option that says the same as engine=..., None where it was not given."""
     found: dict[str, Any] = {}
@@ -97,6 +100,10 @@ def assignments(texts: Iterable[str], engine: str | None = None) -> dict[str, An
         path, equals, value = text.partition("=")
         if not equals or not value.strip():
             raise SpecError(f"--set {text}: write path=value, for example plan.tp=8")
+        if _ANOTHER.search(value):
+            raise SpecError(
+                f"--set {text}: one path=value each: {' '.join(f'--set {one}' for one in _ANOTHER.split(text))}"
+            )
         name = full(path.strip())
         if name in found:
             raise SpecError(f"--set {text}: '{name}' is set twice")

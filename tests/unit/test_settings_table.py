@@ -56,6 +56,12 @@ def test_an_alias_and_its_key_are_set_twice() -> None:
         grammar.assignments(["plan.tp=2", "plan.tp_size=4"])
 
 
+def test_several_settings_in_one_text_are_told_apart() -> None:
+    with pytest.raises(SpecError, match=r"one path=value each: --set plan.tp=1 --set plan.recompute=full$"):
+        grammar.assignments(["plan.tp=1, plan.recompute=full"])
+    assert grammar.assignments(["plan.stages=10,11,11"]) == {"plan.stages": grammar.parsed("plan.stages", "10,11,11")}
+
+
 def test_a_typo_of_an_alias_is_named() -> None:
     with pytest.raises(SpecError, match="tensor_parallel_size"):
         grammar.split("plan.tensor_paralel_size")
