@@ -10,6 +10,8 @@ from simcost.model import load
 
 REFUSED = [
     (["plans", "--phase", "train", "--mtbf", "50000h"], "No such option: --mtbf (it is an option of "),
+    (["compare", "--model", "a"], "--model (MODELS stands without an option: simcost compare MODELS)"),
+    (["show", "hardware", "--hw", "a"], "--hw (NAME stands without an option: simcost show hardware NAME)"),
     (["decode", "--modle", "x"], "No such option: --modle (Possible options: --model"),
     (["models"], "no command 'models'; did you mean 'simcost list models'?"),
     (["decod"], "no command 'decod' (simcost --help lists them); did you mean 'decode'?"),

@@ -23,6 +23,8 @@ def of(message: str, argv: Sequence[str], app: typer.Typer) -> str:
             f"{message}: write a name after its option, as in --model NAME, and put a value that has spaces in quotes"
         )
     if found := re.match(r"No such option: (--[\w-]+)", message):
+        if name := _argument(found[1].lstrip("-"), argv, app):
+            return f"No such option: {found[1]} ({name.upper()} stands without an option: simcost {_asked(argv, app)[0]} {name.upper()})"
         having = [name for name in owners(app, found[1]) if name != argv[0]]
         return f"No such option: {found[1]} (it is an option of {', '.join(having)})" if having else message
     if found := re.match(r"No such command '([^']*)'", message):
@@ -46,15 +48,29 @@ def _meant(word: str, argv: Sequence[str], app: typer.Typer) -> str:
     return f"{listed}{nearest(word, known)}"
 
 
+def _asked(argv: Sequence[str], app: typer.Typer) -> tuple[str, Any]:
+    """(name, command) of a line; ("", None) where it names none."""
+    said = f"{' '.join(argv)} "
+    return next(
+        (one for one in _commands(typer.main.get_command(app), "") if said.startswith(f"{one[0]} ")), ("", None)
+    )
+
+
+def _argument(word: str, argv: Sequence[str], app: typer.Typer) -> str:
+    """The argument of the asked command that an option's word means, `models` for --model, `name` of `show hardware` for --hw; "" if none."""
+    asked, command = _asked(argv, app)
+    names = [str(one.name) for one in getattr(command, "params", ()) if one.param_type_name == "argument"]
+    list_ = _LISTED.get(word)
+    own = list_ is not None and _LISTED.get(asked.split(" ")[-1]) == list_
+    return next((name for name in names if name in (word, f"{word}s") or (own and name == "name")), "")
+
+
 def _wanted(option: str, argv: Sequence[str], app: typer.Typer) -> str:
     """What a value that is missing means: the first sentence of its help."""
-    said = " ".join(argv)
-    for name, command in _commands(typer.main.get_command(app), ""):
-        if said.startswith(name):
-            for one in command.params:
-                if option in (*one.opts, str(one.metavar), str(one.name).upper()) and getattr(one, "help", None):
-                    sentence = re.split(r"(?<=[a-z)])[.;:] ", str(one.help))[0].rstrip(".")
-                    return f": {sentence if sentence[:2].isupper() else sentence[:1].lower() + sentence[1:]}"
+    for one in getattr(_asked(argv, app)[1], "params", ()):
+        if option in (*one.opts, str(one.metavar), str(one.name).upper()) and getattr(one, "help", None):
+            sentence = re.split(r"(?<=[a-z)])[.;:] ", str(one.help))[0].rstrip(".")
+            return f": {sentence if sentence[:2].isupper() else sentence[:1].lower() + sentence[1:]}"
     return ""
 
 
