@@ -15,7 +15,7 @@ from simcost.dtypes import Dtype, dtype
 from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hardware import engine_file, engine_terms, engines, runs
-from simcost.hardware.engine_file import VERSION, About
+from simcost.hardware.engine_file import NEWEST, VERSION, About, numbers
 from simcost.hardware.engine_memory import EngineMemory
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
@@ -30,6 +30,8 @@ from simcost.routing.router import check_layers
 from simcost.settings import CHOICES, checked, of
 from simcost.sharding.shard import ROLES, View
 from simcost.sharding.share import Share
+
+NO_STEP = "has no effect on a step: simcost serve uses it"  # how notes on settings that only serving has end
 
 
 @frozen
@@ -132,6 +134,7 @@ def build(
         *shared_layers.notes(model, plan),
         *_device_notes(device),
         *_serving_notes(settings or {}),
+        *_release_notes(found),
         *_image_notes(found, tower),
     )
     return replace(found, notes=notes)
@@ -144,7 +147,18 @@ def _serving_notes(settings: Mapping[str, Any]) -> Iterator[Note]:
     of_memory = {VERSION, *(name for engine in engines.names() for name in engine_file.setting_names(engine).values())}
     for name in settings:
         if name not in of_memory:
-            yield Note(f"engine.{name} has no effect on a step: simcost serve uses it", Kind.NO_EFFECT)
+            yield Note(f"engine.{name} {NO_STEP}", Kind.NO_EFFECT)
+
+
+def _release_notes(w: Workload) -> Iterator[Note]:
+    """A release that is newer than all that the engine's files know."""
+    asked = w.memory.version
+    if asked == NEWEST:
+        return
+    last = engine_file.newest(w.memory.engine)
+    if numbers(asked)[: len(numbers(last))] > numbers(last):
+        text = f"engine.version = {asked}: terms are those of {last}, the newest release of {engines.title(w.memory.engine)} that is known"
+        yield Note(text, Kind.TRANSFERRED)
 
 
 def _image_notes(w: Workload, tower: Tower | None) -> Iterator[Note]:

@@ -14,13 +14,14 @@ from typing import Any
 
 from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
-from simcost.hardware import engine_checks, engines
+from simcost.hardware import engine_checks, engine_options, engines
 from simcost.hardware.engines import ANY, TORCH
 from simcost.texts import whole
 
 OF_ANY = "vllm"  # whose terms stand for engine=any and engine=torch
 MEMORY, SERVING = "memory", "serving"
 VERSION = "version"
+NEWEST = "newest"  # the version where none is stated
 # What a user may set: of the memory part every engine names all; of the serving part those that it has.
 SETTINGS = {
     MEMORY: ("share", "tokens", "sequences", "block"),
@@ -57,7 +58,7 @@ def at(engine: str, part: str, version: str, about: About) -> tuple[dict[str, An
     for entry in _part(engine, part)[1]:
         if entry.get("models") == "dense" and about.experts:
             continue
-        if version == "newest" or numbers(entry["version"]) <= numbers(version):
+        if version == NEWEST or numbers(entry["version"]) <= numbers(version):
             found |= {name: term for name, term in entry.items() if name not in _HEAD}
     sources = {name: str(term.get("source") or f"assumed: {term['reason']}") for name, term in found.items()}
     return found, sources
@@ -102,7 +103,7 @@ def stated(asked: str, part: str, settings: Mapping[str, Any]) -> dict[str, Any]
     found: dict[str, Any] = {}
     for name, value in settings.items():
         if name == VERSION:
-            found[VERSION] = checked_version(value)
+            found[VERSION] = checked_version(engine, value)
         elif name in of[part]:
             found[of[part][name]] = value
         elif not any(name in names for names in of.values()):
@@ -116,12 +117,24 @@ def stated(asked: str, part: str, settings: Mapping[str, Any]) -> dict[str, Any]
     return found
 
 
-def checked_version(value: Any) -> str:
-    """A release as text. Raises SpecError where it does not begin with a number."""
+def checked_version(engine: str, value: Any) -> str:
+    """A release as text. Raises SpecError where it does not begin with a number, or where that number is two or more
+    above that of the `newest`: no engine leaves one out."""
     text = str(value).lower().removeprefix("v")
     if not re.match(r"\d{1,9}(?!\d)", text):
         raise SpecError(f"engine.version must begin with a number (0.19.0), not {value!r}")
+    last = newest(engine)
+    if numbers(text)[0] > numbers(last)[0] + 1:
+        raise SpecError(
+            f"engine.version: {engines.title(engine)} has no release {text}: the newest that is known is {last}"
+        )
     return text
+
+
+def newest(engine: str) -> str:
+    """The newest release that the files of an engine name: of an entry, or of its options."""
+    found = [str(entry["version"]) for part in SETTINGS for entry in entries(engine, part)]
+    return max((*found, engine_options.load(engine).version), key=numbers)
 
 
 def numbers(version: str) -> tuple[int, ...]:

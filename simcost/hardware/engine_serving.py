@@ -18,7 +18,7 @@ from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hardware import engine_file, engine_terms
 from simcost.hardware.engine_checks import time_of
-from simcost.hardware.engine_file import OPPOSITE, OWN, SERVING, VERSION, About
+from simcost.hardware.engine_file import NEWEST, OPPOSITE, OWN, SERVING, VERSION, About
 from simcost.hardware.engine_memory import EngineMemory
 from simcost.hardware.engines import ANY, TORCH, title
 from simcost.hardware.profile import Device
@@ -80,7 +80,7 @@ def serving_terms(
     whose = engine_file.whose(engine)
     names = engine_file.setting_names(whose, SERVING)
     given = engine_file.stated(engine, SERVING, settings)
-    version = str(given.pop(VERSION, "")) or "newest"
+    version = str(given.pop(VERSION, "")) or NEWEST
     stated = {setting: _checked(whose, setting, names[setting], value) for setting, value in given.items()}
     found, sources = engine_file.at(whose, SERVING, version, about)
     if engine in (ANY, TORCH):

@@ -17,7 +17,7 @@ from simcost import units
 from simcost.errors import SpecError
 from simcost.hardware import engine_checks, engine_file
 from simcost.hardware.engine_checks import size_of
-from simcost.hardware.engine_file import MEMORY, SERVING, VERSION, About
+from simcost.hardware.engine_file import MEMORY, NEWEST, SERVING, VERSION, About
 from simcost.hardware.engine_memory import EngineMemory
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
@@ -36,7 +36,7 @@ def terms(
     whose = engine_file.whose(engine)
     names = engine_file.setting_names(whose)
     given = engine_file.stated(engine, MEMORY, settings)
-    version = str(given.pop(VERSION, "")) or "newest"
+    version = str(given.pop(VERSION, "")) or NEWEST
     stated = {setting: _checked(setting, names[setting], value) for setting, value in given.items()}
     found, sources = engine_file.at(whose, MEMORY, version, about)
     if engine in (ANY, TORCH) and "share" not in stated:

@@ -16,6 +16,7 @@ from simcost.errors import Infeasible
 from simcost.estimate import feasible, memory, stages
 from simcost.estimate.memory import Kept
 from simcost.hardware import engines
+from simcost.hardware.engine_file import NEWEST
 from simcost.model import cache
 from simcost.model import notes as model_notes
 from simcost.model.loaded import Loaded
@@ -98,7 +99,7 @@ def _terms(w: Workload, held: Memory, loaded: Loaded) -> list[Row]:
 
 
 def _release(version: str) -> str:
-    return "its newest release" if version == "newest" else f"release {version}"
+    return "its newest release" if version == NEWEST else f"release {version}"
 
 
 def _why(w: Workload, name: str, text: str) -> str:

@@ -18,7 +18,7 @@ from simcost.provenance import Kind, Note
 from simcost.query import Query
 from simcost.routing.router import Routing
 from simcost.scenarios import engine_notes, memory_notes, price_notes, tables_used
-from simcost.workload import Workload
+from simcost.workload import NO_STEP, Workload
 
 SUPERSEDED = (
     "assumed.gemm_efficiency", "assumed.attention_efficiency", "assumed.memory_efficiency", "assumed.link_efficiency",
@@ -62,6 +62,12 @@ def warnings(query: Query, w: Workload) -> tuple[Note, ...]:
     found += price_notes.energy(w.device)
     found += memory_notes.mtp(m) + model_notes.unused(m, asked(query))
     return tuple(dict.fromkeys(found))
+
+
+def of_serving(query: Query, w: Workload, host: bool) -> list[Note]:
+    """`warnings` of a design that serves; `host`: cached prefixes come from the host's memory."""
+    used = (NO_STEP, HOST) if host else (NO_STEP,)
+    return [note for note in warnings(query, w) if not note.endswith(used)]
 
 
 def shared(said: Iterable[str], designs: Sequence[str]) -> tuple[str, ...]:

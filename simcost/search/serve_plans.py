@@ -271,6 +271,5 @@ def _notes(q: Question, spaces: Sequence[Space]) -> list[Note]:
     if host:
         found.append(Note("a plan asks for no size of the host's memory: serve --prefix-from host:512GB says what it holds", Kind.SCOPE))  # fmt: skip
     for each in spaces:
-        said = notes.warnings(each.asked.query, _workload(each))
-        found += [note for note in said if not (host and note.endswith(notes.HOST))]
+        found += notes.of_serving(each.asked.query, _workload(each), host)
     return found

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from simcost import api
 from simcost.errors import SpecError
 from simcost.hardware import engine_checks, engine_file, engine_terms, engines, load
 from simcost.hardware.engine_file import About, numbers
@@ -26,7 +27,7 @@ def test_a_term_holds_from_its_release_on() -> None:
     assert [terms("vllm", version=v).graphs_inside for v in ("0.19.1", "0.20.0rc1")] == [False, True]
     assert [terms("vllm", version=v).windows for v in ("0.9.2", "0.10.1.1")] == ["whole", "grouped"]
     assert terms("vllm").version == "newest"
-    assert terms("vllm").share == terms("vllm", version="999").share
+    assert terms("vllm").share == terms("vllm", version="0.999").share
 
 
 def test_any_takes_the_terms_of_vllm_and_nine_tenths() -> None:
@@ -114,6 +115,9 @@ def test_memory_outside_pytorch_follows_the_group_and_its_links() -> None:
         ("vllm", {"max_num_seqs": 0}, "whole number from 1"),
         ("vllm", {"max_num_seqs": 1.5}, "whole number from 1"),
         ("vllm", {"version": "main"}, "must begin with a number"),
+        ("vllm", {"version": "99"}, "vLLM has no release 99: the newest that is known is 0.33"),
+        ("any", {"version": "2.0"}, "vLLM has no release 2.0"),
+        ("trtllm", {"version": "3"}, "TensorRT-LLM has no release 3: the newest that is known is 1.2"),
     ],
 )
 def test_what_an_engine_has_not_is_refused(engine: str, settings: dict[str, Any], said: str) -> None:
@@ -184,3 +188,23 @@ def test_settings_of_any_say_whose_they_are() -> None:
         SpecError, match=r"engine=any uses the settings of vLLM, which has no engine\.mem_fraction_static"
     ):
         terms("any", mem_fraction_static=0.9)
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "last"),
+    [
+        ("vllm", "0.33.0", ""),
+        ("vllm", "v0.33", ""),
+        ("vllm", "0.34.0", "0.33.0"),
+        ("vllm", "1.0", "0.33.0"),  # the next first number may come: only what skips one is refused
+        ("sglang", "0.5.23", ""),
+        ("sglang", "0.5.24", "0.5.23"),
+        ("trtllm", "1.2.1", ""),  # a patch of the newest
+        ("trtllm", "1.3.0rc20", "1.2"),
+    ],
+)
+def test_a_release_newer_than_all_that_are_known_is_said(engine: str, version: str, last: str) -> None:
+    """The newest releases of workloads/engines/options: vLLM 0.33.0, SGLang 0.5.23, TensorRT-LLM 1.2."""
+    found = api.decode("llama-3.1-8b", "h100", batch=1, context=1024, engine=engine, set={"engine.version": version})
+    said = [note for note in found.warnings if "engine.version" in note]
+    assert [f"terms are those of {last}, the newest release" in note for note in said] == ([True] if last else [])

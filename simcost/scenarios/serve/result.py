@@ -282,8 +282,8 @@ def draft_note(r: Replica) -> Note:
 def warnings(q: Asked, step: steps.Step) -> list[Note]:
     """Notes of a decode step; where the design's MTP module proposes tokens, not that nobody runs it."""
     idle = memory_notes.mtp(step.workload.model) if q.drafts and q.draft is None else []
-    found = [note for note in notes.warnings(q.query, step.workload) if note not in idle]
-    return [note for note in found if not (q.prefix.tier == prefixes.HOST and note.endswith(notes.HOST))]
+    said = notes.of_serving(q.query, step.workload, q.prefix.tier == prefixes.HOST)
+    return [note for note in said if note not in idle]
 
 
 def _verdict(q: Asked, a: Answer, columns: dict[str, Num], words: list[str]) -> str:

@@ -229,3 +229,16 @@ def test_prompts_of_a_pipeline_take_as_long_as_their_number() -> None:
     }  # fmt: skip
     assert 3.5 < served[4] / served[1] <= 4.0
     assert 6.0 < served[8] / served[1] <= 8.0
+
+
+@pytest.mark.parametrize(("rate", "busy"), [(20.0, ""), (39.0, ""), (41.0, "82%")])
+def test_a_front_end_that_is_busy_nearly_all_the_time_is_said(rate: float, busy: str) -> None:
+    """20 ms of each request: at 39 a second 78 % of the time, below the 80 % that is said; at 41 a second 82 %. Two
+    instances at twice the rate have two front ends, each as busy; and what serving uses is not said to be idle."""
+    sets = {"plan.tp": 1, "engine.host_request": "9.76 ms", "engine.host_token": "10 us"}  # + 1,024 tokens: 20 ms
+    for instances in (1, 2):
+        load = {"rate": instances * rate, "gpus": instances, "osl": 32, "set": sets}
+        notes = simcost.serve("llama-3.1-8b", "h100", 1024, engine="vllm", **load).warnings
+        said = [note for note in notes if "engine.host_request" in note]
+        assert len(said) == (1 if busy else 0)
+        assert all("take 20 ms of a request" in note and f"{busy} of its time" in note for note in said)
