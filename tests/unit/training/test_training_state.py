@@ -14,9 +14,10 @@ from simcost.errors import Infeasible, SpecError
 from simcost.model import load
 from simcost.model.spec import ModelSpec
 from simcost.plan import Plan
+from simcost.sharding.shard import Weight
 from simcost.training import optimizer, precision, state
 from simcost.training.optimizer import EMA, Average
-from simcost.training.parameters import Trained, total, units
+from simcost.training.parameters import KEPT, Parameter, Trained, total, units
 from simcost.training.precision import Precision
 from simcost.training.state import DENSE, EXPERTS, State
 from simcost.training.zero import Sharding
@@ -24,7 +25,7 @@ from simcost.training.zero import Sharding
 ADAMW, BF16_MOMENTS = optimizer.load("adamw"), optimizer.load("adamw-bf16-moments")
 BF16, FP16, FP32 = (precision.load(name) for name in ("bf16", "fp16", "fp32"))
 SIXTEEN = replace(BF16, gradient=dtype("bf16"))  # gradients of 16 bits, as the ZeRO paper counts
-LLAMA = load.load("llama-3.1-8b")
+LLAMA, COUNT = load.load("llama-3.1-8b"), 8_030_261_248
 ALONE = Sharding(prefetch=0.0)
 
 
@@ -195,6 +196,83 @@ def test_adapters_alone_have_gradients_and_states() -> None:
     assert found.gradients == pytest.approx(4.0 * adapters)
     assert found.optimizer == pytest.approx(12.0 * adapters)
     assert found.parameters == pytest.approx(float(base) + 2.0 * adapters)
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept", "copies"),
+    [
+        ("bf16", 2.0, 0.0),
+        ("fp8-tensor", 1.0, 1.0),  # kept narrow, and once more transposed
+        (
+            "mxfp8",
+            2.0,
+            2.0 * (1.0 + 1.0 / 32.0),
+        ),  # a scale of a byte for each 32 elements, along rows and along columns
+    ],
+)
+def test_copies_are_of_weights_that_products_read_narrow_alone(kind: str, kept: float, copies: float) -> None:
+    """Of a matrix of 4,096 x 4,096. Adapters are multiplied in bf16, a frozen matrix in its own format is widened: of
+    these no copies are kept."""
+    weight, formats, count = Weight("o_proj", "attention", 4096.0, 4096.0), precision.load(kind), 4096.0**2
+    plain = Parameter(weight, weight, True)
+    assert state.kept_bytes(plain, formats) == pytest.approx(kept * count, rel=1e-6)
+    assert state.copied_bytes(plain, formats) == pytest.approx(copies * count, rel=1e-6)
+    adapter, narrow = replace(plain, adapter=True), replace(plain, learns=False, kept=KEPT["nf4"])
+    assert [state.copied_bytes(each, formats) for each in (adapter, narrow)] == [0.0, 0.0]
+    assert state.kept_bytes(adapter, formats) == 2.0 * count
+    assert state.kept_bytes(narrow, formats) == (0.5 + 4.0 / 64.0) * count  # 32 bits of scale for 64 elements
+
+
+def test_copies_stand_where_a_rank_has_whole_weights_and_are_made_anew_where_it_gathers() -> None:
+    """Llama-3.1-8B in MXFP8 on 8 ranks: 2 B and two copies of 33/32 B of each matrix of a layer, up to ZeRO-2; an eighth
+    of the 2 B alone where ZeRO-3 shares weights out."""
+    layers = 32 * 4096 * (6144 + 4096 + 28672 + 14336)
+    kind = precision.load("mxfp8")
+    found = [float(held(LLAMA, Plan(dp=8.0), kind, zero_stage).parameters) for zero_stage in (0, 1, 2, 3)]
+    assert found[0] == found[1] == found[2] == pytest.approx(2.0 * COUNT + 2.0 * 33.0 / 32.0 * layers, rel=1e-6)
+    assert found[3] == pytest.approx(2.0 * COUNT / 8.0, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("sharding", "each"),
+    [
+        (Sharding(), 2.0),
+        (Sharding(every_microbatch=False), 2.0),  # DeepSpeed adds up in the format of the gradients
+        (Sharding(fsdp=True), 2.0 / 8.0),  # summed after each micro-batch: a part is left
+        (Sharding(fsdp=True, every_microbatch=False), 4.0),  # FSDP2 adds whole gradients up as they will travel
+    ],
+)
+def test_gradients_add_up_in_the_wider_format_where_fsdp_puts_their_sum_off(sharding: Sharding, each: float) -> None:
+    """bf16 gradients that travel in fp32, on 8 ranks."""
+    kind = replace(precision.load("bf16-pure"), reduced=dtype("fp32"))
+    zero_stage = 3 if sharding.fsdp else 1
+    assert held(LLAMA, Plan(dp=8.0), kind, zero_stage, sharding=sharding).gradients == pytest.approx(each * COUNT)
+
+
+def test_frozen_weights_are_shared_out_too() -> None:
+    """ZeRO-3 over 8 ranks with nothing but adapters that learn: an eighth of 2 B a weight, and of 16 + 2 B an adapter."""
+    adapters = 32 * 16 * (10240 + 8192 + 32768 + 18432)
+    found = held(LLAMA, Plan(dp=8.0), BF16, 3, trained=Trained(roles=(), lora_rank=16.0))
+    assert found.parameters == pytest.approx(2.0 * (COUNT + adapters) / 8.0)
+    assert found.optimizer == pytest.approx(12.0 * adapters / 8.0)
+
+
+def test_what_is_gathered_by_hand() -> None:
+    """Of Llama-3.1-8B in bf16 the largest module is the embedding, or the head, of 128,256 x 4,096 (the head's norm with
+    it); a layer has 218 M. Gathered: it and one more ahead, or all of it where nothing is let go; and its gradients."""
+    (stage,) = pipeline.stages(LLAMA, 1, True)
+    every = units(LLAMA, stage, Plan())
+    whole = state.whole(every, False, BF16)
+    head = 128256.0 * 4096.0 + 4096.0
+    assert (whole.largest, whole.every, whole.gradients) == (2.0 * head, 2.0 * COUNT, 2.0 * head)
+    assert state.whole(every, True, BF16) == state.Whole(0.0, 0.0, 0.0)  # it has no experts
+    frozen = units(LLAMA, stage, Plan(), Trained(roles=("norm",)))
+    assert state.whole(frozen, False, BF16).gradients == 2.0 * 2.0 * 4096.0  # both norms of a layer
+    for reshard, weights in ((True, 2.0 * 2.0 * head), (False, 2.0 * COUNT)):
+        assert state.gathered(whole, 1.0, 1.0, reshard, Sharding()) == weights + 2.0 * head
+        assert state.gathered(whole, 1.0, 0.0, reshard, Sharding()) == weights  # its gradients stay whole anyway
+        assert state.gathered(whole, 0.0, 1.0, reshard, Sharding()) == 2.0 * head
+    assert state.gathered(whole, 1.0, 0.0, True, Sharding(prefetch=1e3)) == 2.0 * COUNT  # never more than there is
 
 
 def test_frozen_parts_have_weights_alone() -> None:

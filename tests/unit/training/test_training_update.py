@@ -101,6 +101,24 @@ def test_fp16_copies_and_unscales_its_gradients_first() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("tag", "read", "written", "flops"),
+    [
+        ("copy gradients", 2.0, 4.0, 0.0),
+        ("unscale gradients", 4.0, 4.0, 2.0),  # a product, and whether it is finite
+        ("gradient norm", 4.0, 0.0, 2.0),  # its square, the sum
+        ("gradient clip", 4.0, 4.0, 1.0),
+    ],
+)
+def test_each_pass_over_fp16_gradients_by_hand(tag: str, read: float, written: float, flops: float) -> None:
+    """16-bit gradients become fp32 ones, over which the other passes go; of ZeRO's part alone where there is one."""
+    for zero_stage, ranks in ((0, 1.0), (1, 8.0)):
+        found = work(program(LLAMA, Plan(dp=8.0), "fp16", "adamw", zero_stage), tag)
+        part = COUNT / ranks
+        assert (found.bytes_read, found.bytes_written) == (pytest.approx(read * part), pytest.approx(written * part))
+        assert found.flops == pytest.approx(flops * part)
+
+
 @pytest.mark.parametrize(("zero_stage", "ranks"), [(0, 4.0 * 2.0), (1, 4.0 * 2.0 * 8.0), (3, 4.0 * 2.0 * 8.0)])
 def test_norms_are_summed_over_all_that_have_parts(zero_stage: int, ranks: float) -> None:
     found = program(LLAMA, Plan(tp=4.0, pp=2.0, dp=8.0), "bf16", "adamw", zero_stage)
@@ -203,6 +221,50 @@ def test_muon_moves_less_than_adamw_beside_its_products() -> None:
     assert work(found, "adamw fused").bytes == pytest.approx(30 * (COUNT - matrices))
     order = [call.tag for call, _ in weighted(found)]
     assert order.index("muon momentum") < order.index("qkv_proj: A") < order.index("muon update")
+
+
+def test_half_of_muons_arithmetic_stands_before_its_products_and_half_after() -> None:
+    matrices = 32 * sum(out * inner for out, inner in LAYER)
+    rule = optimizer.load("muon").matrices.rule  # type: ignore[union-attr]
+    found = program(LLAMA, Plan(), "bf16", "muon", 0)
+    before, after = (work(found, f"{rule.kernel} {part}").flops for part in ("momentum", "update"))
+    assert before == after
+    assert before + after == pytest.approx(rule.flops * matrices)
+
+
+@pytest.mark.parametrize(
+    ("plan", "stride"),
+    [
+        (
+            Plan(tp=2.0, cp=4.0, dp=2.0),
+            2.0,
+        ),  # first the context-parallel ranks of a stage, a tensor-parallel group apart
+        (Plan(tp=2.0, pp=4.0, dp=8.0), 2.0 * 4.0),  # else whole copies, a pipeline apart
+    ],
+)
+def test_a_cut_matrix_comes_from_the_nearest_ranks_that_have_parts(plan: Plan, stride: float) -> None:
+    found = program(LLAMA, plan, "bf16", "muon", 1)
+    (op,) = (call.op for call, _ in weighted(found) if call.tag == "matrices cut between ranks")
+    assert isinstance(op, Collective)
+    assert (op.group, op.stride) == (2.0, stride)
+
+
+def test_cut_experts_come_from_other_copies_of_the_model_and_whole_ones_from_their_slices() -> None:
+    """DeepSeek-V3, 64 ranks a stage, 16 stages: copies stand 1,024 ranks apart. EP16 of 64 ranks cuts each expert in
+    four, dense matrices in eight."""
+    plan, muon = Plan(tp=8.0, dp_attention=8.0, ep=16.0, etp=4.0, pp=16.0, dp=2.0), optimizer.load("muon")
+    assert muon.matrices is not None
+    both = replace(muon, matrices=replace(muon.matrices, tensor_parallel=DUPLICATED))
+    calls = [call.op for call, _ in weighted(program(DEEPSEEK, plan, "bf16", both, 1, stage=7))]
+    gathers = [op for op in calls if isinstance(op, Collective) and op.kind == "all_gather"]
+    of_dense, dense_slices, of_experts, expert_slices = gathers
+    assert (of_dense.stride, of_experts.stride) == (8.0, 64.0 * 16.0)
+    assert (dense_slices.group, expert_slices.group) == (8.0, 4.0)
+    # Four layers of 16 experts a rank, each of [4096, 7168] and [7168, 2048] once its slices are gathered: a mean one in
+    # bf16 between copies; between slices the half of all that a rank steps.
+    pair = 4096.0 * 7168.0 + 7168.0 * 2048.0
+    assert of_experts.payload == pytest.approx(2.0 * pair / 2.0)
+    assert expert_slices.payload == pytest.approx(2.0 * 4 * 16 * pair / 2.0)
 
 
 @pytest.mark.parametrize("dp", [2.0, 8.0, 64.0, 100.0, 1000.0])
