@@ -57,6 +57,44 @@ def test_a_budget_is_never_overdrawn() -> None:
     assert (part.steps, part.tokens) == (1.0, V3.tokens)
 
 
+def test_a_whole_number_of_steps_stays_one_in_floats() -> None:
+    """2.1 / 0.7 is 3.0000000000000004 in floats, and 0.3 / 0.1 is 2.9999999999999996: three steps both."""
+    assert 2.1 / 0.7 > 3.0
+    assert run.of_tokens(Step(1.0, 0.7, 1.0), 2.1).steps == 3.0
+    assert 0.3 / 0.1 < 3.0
+    assert run.of_seconds(Step(0.1, 4e6, 8.0), 0.3).steps == 3.0
+    assert run.of_usd(Step(0.1, 4e6, 3600.0), 0.3, Rates(1.0)).steps == 3.0
+
+
+@pytest.mark.parametrize("goodput", [1.0, 0.5, 0.8])
+def test_a_budget_pays_for_the_time_that_is_lost_too(goodput: float) -> None:
+    """A step of 10 s on 720 GPUs at 2 USD an hour is 4 USD of training, 4 / goodput with failures: 1,000 USD are 250 such steps, and 1,000 s a tenth of the time as steps."""
+    step, rates = Step(10.0, 4e6, 720.0), Rates(2.0, goodput=goodput)
+    found = run.of_usd(step, 1000.0, rates)
+    assert found.steps == pytest.approx(250.0 * goodput)
+    assert found.usd == pytest.approx(1000.0)
+    within = run.of_seconds(step, 1000.0, rates)
+    assert within.steps == pytest.approx(100.0 * goodput)
+    assert within.seconds == pytest.approx(1000.0)
+
+
+def test_the_smallest_budget_is_of_one_step() -> None:
+    step = Step(10.0, 4e6, 720.0)
+    assert run.of_usd(step, 4.0, Rates(2.0)).steps == 1.0
+    assert run.of_seconds(step, 10.0).steps == 1.0
+    with pytest.raises(SpecError, match="too small for one step"):
+        run.of_seconds(step, 9.99)
+
+
+def test_a_ramp_may_begin_with_one_sequence_and_take_all_of_a_run() -> None:
+    """From 1 to 3 sequences by 1: half of the 1,000 samples with each; of 1,000 x 8 tokens nothing is left for the last."""
+    assert run.ramp(1, 1, 1000.0, 3, 8000.0, 8.0) == ((4000.0, 1), (4000.0, 2), (0.0, 3))
+    with pytest.raises(SpecError, match="longer than the run"):
+        run.ramp(1, 1, 1000.0, 3, 7999.0, 8.0)
+    with pytest.raises(SpecError, match="from 0"):
+        run.ramp(0, 1, 1000.0, 3, 8000.0, 8.0)
+
+
 def test_arrays_and_scalars_agree() -> None:
     steps = Step(np.array([10.0, 20.0]), 4e6, np.array([1024.0, 512.0]))
     both = run.of_tokens(steps, 1e12, H800)
