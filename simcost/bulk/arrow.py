@@ -95,12 +95,12 @@ class Writer:
             flags = table["pareto"].to_pylist()
             for i in on_front:
                 flags[i] = True
-            table = _replaced(pa, table, "pareto", pa.array(flags, pa.bool_()))
+            table = _replaced(table, "pareto", pa.array(flags, pa.bool_()))
         if reasons:
             said = table["reason"].to_pylist()
             for i, reason in reasons.items():
                 said[i] = plain(reason)
-            table = _replaced(pa, table, "reason", pa.array(said, pa.string()))
+            table = _replaced(table, "reason", pa.array(said, pa.string()))
         table = pa.table(
             {**dict(self._constant(len(table))), **dict(zip(table.column_names, table.columns, strict=True))}
         )
@@ -128,5 +128,5 @@ class Writer:
             self._writer.close()
 
 
-def _replaced(pa: Any, table: Any, name: str, column: Any) -> Any:
+def _replaced(table: Any, name: str, column: Any) -> Any:
     return table.set_column(table.column_names.index(name), name, column)

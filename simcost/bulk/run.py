@@ -134,7 +134,7 @@ def _chunks(points: list[Point]) -> int:
     return max((steps.chunks(point.workload.phase) for point in points if point.workload is not None), default=1)
 
 
-def _beyond(whole: Plan, points: list[Point], totals: Totals) -> list[Note]:
+def _beyond(points: list[Point], totals: Totals) -> list[Note]:
     """Notes on the longest context that memory allows, one a model."""
     longest: dict[str, tuple[ModelSpec, float]] = {}
     for i, reached in sorted(totals.longest.items()):
@@ -157,7 +157,7 @@ def _finished(whole: Plan, points: list[Point], journal: Journal, out: Path, sty
     runnable = [
         point.workload for i, point in enumerate(points) if point.workload is not None and i not in whole.failed
     ]
-    said = [line for w in runnable for line in notes.warnings(query, w)] + _beyond(whole, points, totals)
+    said = [line for w in runnable for line in notes.warnings(query, w)] + _beyond(points, totals)
     found = Result(
         "sweep", asked, counted, {}, tuple(dict.fromkeys(said)), tuple(dict.fromkeys(line for w in runnable for line in notes.references(w))),
         sweep.verdict(totals.feasible, totals.fit, whole.size), totals.fit > 0,

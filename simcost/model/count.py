@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterable, Mapping
 
 from simcost.dtypes import Dtype
-from simcost.frozen import frozen
 from simcost.model.spec import ModelSpec
 from simcost.num import Num
 from simcost.plan import Plan
@@ -68,44 +67,6 @@ def weight_bytes(model: ModelSpec, plan: Plan = _WHOLE, storage: Mapping[str, Dt
     ]:
         total = total + n * weight.stored_bytes(formats)
     return total
-
-
-@frozen
-class Ends:
-    """Bytes on the first and on the last stage, and of the table that a tied head needs when both are not one device. [B]"""
-
-    first: Num
-    last: Num
-    table: Num
-
-
-def weight_bytes_by_part(model: ModelSpec, plan: Plan, storage: Mapping[str, Dtype]) -> tuple[Ends, list[Num]]:
-    """(bytes of the ends, bytes of one layer of every stack) on one rank."""
-
-    def stored(weights: Iterable[Weight]) -> Num:
-        total: Num = 0.0
-        for weight in weights:
-            total = total + weight.stored_bytes(storage)
-        return total
-
-    table = [weight for weight in model.embedding.weights(plan) if weight.name == "embed_tokens"]
-    ends = Ends(
-        stored(model.embedding.weights(plan)),
-        stored(model.head.weights(plan)),
-        stored(table) if model.head.tied else 0.0,
-    )
-    return ends, [stored(w for block in layer for w in block.weights(plan)) for _, layer in model.stacks]
-
-
-def state_elements_by_stack(model: ModelSpec, context: Num, plan: Plan) -> list[Num]:
-    """Elements that one layer of every stack keeps of one sequence of `context` tokens on one rank."""
-    found = []
-    for _, layer in model.stacks:
-        total: Num = 0.0
-        for block in layer:
-            total = total + block.state_elements(context, plan)
-        found.append(total)
-    return found
 
 
 def state_elements(model: ModelSpec, context: Num, plan: Plan = _WHOLE) -> Num:

@@ -14,7 +14,6 @@ _COLUMNS = (
     "hw", "gpus", "plan", "{ranked}", "probability_behind", "ttft_s", "tpot_s", "limit", "utilisation", "batch_per_replica", "ttft_low_s", "ttft_high_s", "tpot_low_s", "tpot_high_s",
     "fleet_usd_per_hour", "output_tokens_per_s_per_gpu", "usd_per_million_output_tokens", "within_limits_requests_per_s", "versus_best",
 )  # fmt: skip
-_RANKED = ("fleet_usd_per_hour", "gpus", "output_tokens_per_s_per_gpu", "usd_per_thousand_requests")
 _X, _Y = "output_tokens_per_s_per_user", "output_tokens_per_s_per_gpu"
 _SPEEDS = (5, 10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1200)  # tokens a second of a user
 LOADS = "loads"

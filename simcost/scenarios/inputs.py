@@ -34,7 +34,6 @@ def inputs(query: Query, w: Workload | None) -> dict[str, Any]:
         found["engine"] = engine_of(o)
     if w is not None:
         found["engine_settings"] = settings(w)
-    if w is not None:
         found["plan"] = {
             **sizes(w.plan),
             **w.formats(),

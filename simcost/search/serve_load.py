@@ -75,7 +75,7 @@ def _narrowed(loads: Array, kept: Bools) -> tuple[Array, Array]:
     """(the last load before the first that breaks a limit, 0 for none; that one, infinite for none). [plans]"""
     first = np.where(kept.all(axis=1), kept.shape[1], kept.argmin(axis=1))
     rows, wide = np.arange(len(loads)), np.column_stack([np.zeros(len(loads)), loads, np.full(len(loads), np.inf)])
-    return wide[rows, first] * 1.0, wide[rows, first + 1] * 1.0
+    return wide[rows, first], wide[rows, first + 1]
 
 
 def per_second(rate: float) -> str:

@@ -95,7 +95,7 @@ class _Searched:
 def result(q: Question, clusters: Sequence[Cluster]) -> Result:
     """All fleets, best first. Raises SpecError where no device can be asked, Infeasible where no plan keeps the
     limits."""
-    labels = _labels(q, clusters)
+    labels = _labels(clusters)
     spaces: list[Space] = []
     refused: list[Row] = []
     errors: list[SpecError] = []
@@ -119,7 +119,7 @@ def result(q: Question, clusters: Sequence[Cluster]) -> Result:
     ]
     found = mapped(_searched, pieces)
     fleets = [one for each in found for one in each.fleets]
-    told = Told(metric, q.rate, _end(q, spaces[0]), {each.label: each.asked.query.paid(each.device) for each in spaces})
+    told = Told(metric, q.rate, _end(spaces[0]), {each.label: each.asked.query.paid(each.device) for each in spaces})
     table = [*serve_rows.ranked(told, fleets), *serve_rows.unable(told, fleets, spaces), *refused]
     running = [row for row in table if row["feasible"]]
     if not running and not any(one.most[0] > 0.0 for one in fleets):
@@ -167,7 +167,7 @@ def _searched(q: Question, each: Space, price: float | None, gpus: tuple[int, ..
     return _Searched(of, price, fleets, front)
 
 
-def _labels(q: Question, clusters: Sequence[Cluster]) -> list[str]:
+def _labels(clusters: Sequence[Cluster]) -> list[str]:
     """One unique name a device: its own, where two share it what was typed. Raises SpecError for a device that is not
     known."""
     names = [hardware.load(cluster.hw).name for cluster in clusters]
@@ -203,7 +203,7 @@ def _lengths(first: Space) -> list[int | str]:
     return [int(text) if text.isdecimal() else text for text in first.asked.said]
 
 
-def _end(q: Question, first: Space) -> Row:
+def _end(first: Space) -> Row:
     """Whose answer a row is, so that files can be put together."""
     isl, osl = _lengths(first)
     return {

@@ -183,7 +183,7 @@ def known_schedules() -> dict[str, ModuleType]:
 def build(model: ModelSpec, device: Device, plan: Plan, recipe: Recipe, engine: str = ANY) -> Job:
     """Resolves a question. Raises SpecError for an unknown name or a format that the device cannot compute, Infeasible for a plan that breaks a rule, naming the nearest that satisfies it."""
     notes: list[Note] = []
-    formats, step = _formats(device, recipe, notes)
+    formats, step = _formats(device, recipe)
     how_stack = stack.load(recipe.stack).changed(recipe.flags)
     flags = how_stack.flags
     model, formats = precision.parted(model, _with_flags(formats, flags))
@@ -213,7 +213,7 @@ def build(model: ModelSpec, device: Device, plan: Plan, recipe: Recipe, engine: 
     return replace(job, notes=(*_said(job), *notes))
 
 
-def _formats(device: Device, recipe: Recipe, notes: list[Note]) -> tuple[Precision, Optimizer]:
+def _formats(device: Device, recipe: Recipe) -> tuple[Precision, Optimizer]:
     formats, step = precision.load(recipe.precision), optimizer.load(recipe.optimizer)
     for kind in (formats.activation, formats.forward, formats.input_gradient, formats.weight_gradient, formats.core):
         if kind.peak not in device.peaks:

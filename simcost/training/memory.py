@@ -21,7 +21,7 @@ from simcost.ops.grouped_gemm import GroupedGemm
 from simcost.program import Program, calls
 from simcost.schedules._order import BACKWARD, FORWARD, INPUT, WEIGHT
 from simcost.training import state
-from simcost.training.chunks import Chunk, Part
+from simcost.training.chunks import Chunk
 from simcost.training.job import Job
 from simcost.training.state import State
 from simcost.training.step import Held, TrainStep, stages_of_ranks
@@ -79,7 +79,7 @@ def of_ranks(step: TrainStep) -> tuple[Memory, ...]:
     for rank, (mine, own, runs) in enumerate(zip(held, states, timeline.by_rank(), strict=True)):
         live, at = peak(runs, step.chunks)
         passing = max((made[key] for one in mine.chunks for key, count in one.stage.held if count), default=0.0)
-        buffers = sum(_placeholders(job, one, step.parts) for one in mine.chunks) + _bucket(job, own)
+        buffers = sum(_placeholders(job, one) for one in mine.chunks) + _bucket(job, own)
         moved = max((sent[key] for one in mine.chunks for key, count in one.stage.held if count), default=0.0)
         found.append(Memory(rank, own, live, passing, buffers, at, float(job.device.capacity), mine.stages, moved))
     return tuple(found)
@@ -172,7 +172,7 @@ def exchange_bytes(program: Program) -> Num:
     return most
 
 
-def _placeholders(job: Job, chunk: Chunk, parts: dict[str, Part]) -> float:
+def _placeholders(job: Job, chunk: Chunk) -> float:
     """Transformer Engine's placeholders: one tensor in the activations' format for each distinct shape of a weight, of one expert (`module/base.py`, get_dummy_wgrad). [B]"""
     if not job.stack.flags["dummy_weight_gradients"]:
         return 0.0

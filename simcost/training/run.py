@@ -20,7 +20,6 @@ from simcost.num import Num, ceil, every, floor
 from simcost.training.goodput import require_positive
 
 _HOUR = 3600.0
-_KWH = 3_600_000.0  # J
 _EXACT = 1.0 + 1e-12  # budgets that are a whole number of steps stay one
 
 
@@ -77,11 +76,6 @@ class Run:
     usd_low: Num | None = None
     usd_high: Num | None = None
     joules: Num | None = None
-
-    @property
-    def kwh(self) -> Num | None:
-        """Energy. [kWh]"""
-        return None if self.joules is None else self.joules / _KWH
 
     def __add__(self, other: Run) -> Run:
         """One after the other. The steps' errors are those of one model, and add up."""

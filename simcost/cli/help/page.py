@@ -12,12 +12,12 @@ WIDEST = 200  # characters of a line
 
 def attach(command: Any) -> None:
     """Let a command, and those inside it, write their page so."""
-    command.format_epilog = _epilog(command, command.format_epilog)
+    command.format_epilog = _epilog(command.format_epilog)
     if hasattr(command, "commands"):
         command.format_commands = _commands(command)
 
 
-def _epilog(command: Any, before: Any) -> Any:
+def _epilog(before: Any) -> Any:
     def write(context: Any, formatter: Any) -> None:
         from simcost.cli.help.examples import EXAMPLES
 

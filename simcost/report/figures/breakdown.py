@@ -170,7 +170,7 @@ def _bars(figure: Any, axis: Any, by: str, bars: Sequence[Stack], look: Style, l
     if not any(bar.name for bar in bars):
         axis.set_yticks([])
     axis.set_title(_BY.get(by, by), loc="left")
-    labels = [_label(part, [bar[i] for bar in values], totals, unit, look) for i, part in enumerate(parts)]
+    labels = [_label(part, [bar[i] for bar in values], totals, unit) for i, part in enumerate(parts)]
     if beside is None:
         axis.legend(handles, labels, loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=1.4, borderaxespad=0.0, labelspacing=0.3)  # fmt: skip
         return
@@ -178,6 +178,6 @@ def _bars(figure: Any, axis: Any, by: str, bars: Sequence[Stack], look: Style, l
     beside.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.0, 1.0), handlelength=1.4, borderaxespad=0.0, labelspacing=0.25)  # fmt: skip
 
 
-def _label(name: str, values: Sequence[float], totals: Sequence[float], unit: Scale, look: Style) -> str:
+def _label(name: str, values: Sequence[float], totals: Sequence[float], unit: Scale) -> str:
     words = short(name, 30)
     return f"{words}: {unit.shown(values[0])}, {values[0] / totals[0]:.1%}" if len(values) == 1 and totals[0] else words

@@ -99,11 +99,11 @@ def draw(result: Result, look: Style) -> Any:
             axis.set_ylabel(labels(result, ())[0])
         handles, words = axis.get_legend_handles_labels()
         key(place, handles, words, columns)
-        headed(figure, look, _question(result, every, unit), result)
+        headed(figure, look, _question(every, unit), result)
     return figure
 
 
-def _question(result: Result, every: Sequence[Filled], unit: Any) -> str:
+def _question(every: Sequence[Filled], unit: Any) -> str:
     fullest = max(every, key=lambda bar: sum(size for _, size in bar.parts))
     used = sum(size for _, size in fullest.parts)
     if used > fullest.capacity:

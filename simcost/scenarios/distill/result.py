@@ -60,7 +60,7 @@ def result(q: Asked) -> Result:
     why = _unlike(teacher, student, q.maps)
     table = [_row(q, parts, name, (cost, least[name], most[name]), why) for name, cost in middle.items()]
     if q.rl is not None:
-        table.append(_of_rl(q, q.rl, parts))
+        table.append(_of_rl(q.rl, parts))
     best = _ranked(table, parts, q.rl)
     head: dict[str, Any] = {
         "trained_tokens": number(q.amount.trained), "cheapest": best["variant"], "total_usd": best.get("total_usd"), "total_gpu_hours": best["total_gpu_hours"],
@@ -158,7 +158,7 @@ def _row(q: Asked, parts: Parts, name: str, costs: tuple[Cost, Cost, Cost], unli
     return row if row["feasible"] else {**row, "reason": unlike}
 
 
-def _of_rl(q: Asked, rl: Mapping[str, Any], parts: Parts) -> Row:
+def _of_rl(rl: Mapping[str, Any], parts: Parts) -> Row:
     """Reinforcement learning of the student, as `rl` prices it."""
     hours = float(rl["gpu_hours"])
     spread = (float(rl[name]) / float(rl["step_s"]) for name in ("step_low_s", "step_high_s"))

@@ -76,7 +76,7 @@ class Number:
 def every(query: Query, w: Workload, unset: bool = False) -> list[Number]:
     """All numbers of a question without axes, by root. `w`: its workload; `unset`: also those that only say something where they are set, with the
     value that changes nothing."""
-    return [*_device(query), *_plan(query, w, unset), *_step(query, unset), *_model(query)]
+    return [*_device(query), *_plan(w, unset), *_step(query, unset), *_model(query)]
 
 
 def one(query: Query, w: Workload, path: str) -> Number:
@@ -116,7 +116,7 @@ def _device(query: Query) -> Iterator[Number]:
         yield Number(f"hw.{key}", float(np.asarray(value)), unit, grid, least, most)
 
 
-def _plan(query: Query, w: Workload, unset: bool) -> Iterator[Number]:
+def _plan(w: Workload, unset: bool) -> Iterator[Number]:
     for key in _PLAN:
         set_ = getattr(w.plan, key) is not None
         value = getattr(w.plan, key if set_ else _SHARES.get(key, key))

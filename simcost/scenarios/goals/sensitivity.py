@@ -98,7 +98,7 @@ def _rows(question: Question, every: list[Number], here: _Point, step: float) ->
         side = sides[each.path]
         pair = [None if value is None else points.get((each.path, value)) for value in (side.less, side.more)]
         row = _row(question, each, here, *pair)
-        (still if row is None else moving).append(_quiet(question, each, side, here) if row is None else row)
+        (still if row is None else moving).append(_quiet(question, each, side) if row is None else row)
     return sorted(moving, key=lambda row: -abs(row["elasticity"])), still
 
 
@@ -184,7 +184,7 @@ def _moved(here: _Point, end: _Point) -> float:
     return max(float(end.cost.transferred_s - here.cost.transferred_s), 0.0) / float(end.cost.seconds)
 
 
-def _quiet(question: Question, each: Number, side: Around, here: _Point) -> Row:
+def _quiet(question: Question, each: Number, side: Around) -> Row:
     return {
         "number": each.path,
         "now": each.show(each.value),

@@ -164,7 +164,7 @@ def trainer_phases(q: Asked, both: Sides, host: Framework) -> Iterator[Phase]:
         )
     if one.CRITIC:
         yield Phase(phases.CRITIC, pool, forward, f"forward passes of the critic, stack {stack}")
-    yield Phase(phases.ADVANTAGE, pool, _advantage(q, both, host), "token by token on the host")
+    yield Phase(phases.ADVANTAGE, pool, _advantage(both, host), "token by token on the host")
     updates = float(q.updates * q.rounds)
     launched = fitted_s(host.host_kernel_s * both.trainer.launches * updates)
     update = both.trainer.update.cost.cost * updates + launched
@@ -179,7 +179,7 @@ def replayed_s(q: Asked, both: Sides) -> float:
     return size / host_rate(both.trainer.job.device) * (1.0 / q.engine_gpus + 1.0 / q.trainer_gpus)
 
 
-def _advantage(q: Asked, both: Sides, host: Framework) -> Cost:
+def _advantage(both: Sides, host: Framework) -> Cost:
     """Five passes over a number of each token, and a phase of the host."""
     device = both.trainer.job.device
     size = 5.0 * 4.0 * float(np.sum(both.lengths))

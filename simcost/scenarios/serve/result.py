@@ -55,7 +55,7 @@ def result(q: Asked) -> Result:
     prompts = r if pools is None else pools.prefill
     if q.traffic.hit:
         columns |= prefixes.columns(q.prefix, prompts, found)
-    words = [_limit(q, r, terms, found, i) for i in range(len(q.loads))]
+    words = [_limit(q, r, found, i) for i in range(len(q.loads))]
     one = len(q.loads) == 1
     rows = [_row(q, columns, words, i) for i in range(len(q.loads))]
     tables: dict[str, list[Row]] = {} if one else {"loads": rows}
@@ -74,14 +74,14 @@ def result(q: Asked) -> Result:
             ]
     step = step_of(q, r, found)
     fits = bool(np.all(np.isfinite(found.point.ttft_s)))
-    verdict = _verdict(q, found, columns, words)
+    verdict = _verdict(q, columns, words)
     if q.events is not None and one:
         verdict = f"request by request {simulated.said(rows[0], tables['request by request'])}; steady state: {verdict}"
     head: dict[str, Any] = dict(rows[0]) if one else {"points": len(rows)}
     if pools is not None:
         head["kv_transfer_s"] = number(transfer_s(pools, q.isl.mean))
     return Result(
-        "serve", _inputs(q, r, terms), head, tables,
+        "serve", _inputs(q, r), head, tables,
         (*_notes(q, r, terms), *_front_end(q, prompts, found), *(prefixes.notes(q.prefix, prompts, found) if q.traffic.hit else ()), *warnings(q, step)), notes.references(step.workload, step), verdict, fits,
     )  # fmt: skip
 
@@ -125,7 +125,7 @@ def _check(q: Asked, r: Replica, requests: Sequence[int | None]) -> None:
     assert q.events is not None
     if not q.events.more or elsewhere:
         return
-    each = [simulated.requests_of(r, *_users_and_rate(q, load), n) for load, n in zip(q.loads, requests, strict=True)]
+    each = [simulated.requests_of(r, None if q.open else load, n) for load, n in zip(q.loads, requests, strict=True)]
     count = sum(each) * len(q.events.seeds)
     if count > simulated.MOST:
         raise SpecError(
@@ -162,7 +162,7 @@ def _named(q: Asked, i: int) -> Row:
     return {"rate_per_s" if q.open else "concurrency": number(q.loads[i])}
 
 
-def _limit(q: Asked, r: Replica, terms: ServingTerms, a: Answer, i: int) -> str:
+def _limit(q: Asked, r: Replica, a: Answer, i: int) -> str:
     """What keeps the fleet from more throughput, in words."""
     code = int(np.broadcast_to(a.point.limit, (len(q.loads),))[i])
     names = r.workload.memory.names
@@ -193,7 +193,7 @@ def step_of(q: Asked, r: Replica, a: Answer) -> steps.Step:
     return steps.run(replace(w, phase=phase, view=replace(w.view, phase=phase)), checked=True)
 
 
-def _inputs(q: Asked, r: Replica, terms: ServingTerms) -> dict[str, Any]:
+def _inputs(q: Asked, r: Replica) -> dict[str, Any]:
     base = inputs(q.query, r.workload)
     for name in ("context", "batch"):
         base.pop(name, None)
@@ -286,7 +286,7 @@ def warnings(q: Asked, step: steps.Step) -> list[Note]:
     return [note for note in said if note not in idle]
 
 
-def _verdict(q: Asked, a: Answer, columns: dict[str, Num], words: list[str]) -> str:
+def _verdict(q: Asked, columns: dict[str, Num], words: list[str]) -> str:
     said = []
     count = len(q.loads)
 

@@ -38,7 +38,7 @@ def run(
     """The share of one replica of a closed loop of `users`, or of an open one at `rate` [1/s]; `requests` of the
     whole fleet; `host`: cached tokens come from the host's memory. Raises SpecError for a number
     of requests out of range, and for a request that the pool cannot hold."""
-    replicas, count = _replicas(r), requests_of(r, users, rate, requests)
+    replicas, count = _replicas(r), requests_of(r, users, requests)
     arrivals: Arrivals = Open(rate / replicas) if rate is not None else Closed(max(round((users or 0.0) / replicas), 1))
     t = Traffic(isl.mean, osl.mean, isl.second_moment, osl.second_moment, hit=hit, emitted=emitted)
     _, held = load_of(t, r.policy.admission)
@@ -54,7 +54,7 @@ def run(
     return events.simulate(times, r.policy, arrivals, isl, osl, count, pool, seed, prefix_hit=hit, link_token_s=link)
 
 
-def requests_of(r: Replica, users: float | None, rate: float | None, requests: int | None) -> int:
+def requests_of(r: Replica, users: float | None, requests: int | None) -> int:
     """Requests of one replica in a run. Raises SpecError for more than `MOST`."""
     replicas = _replicas(r)
     if users is not None:

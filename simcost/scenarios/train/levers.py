@@ -21,7 +21,6 @@ from simcost.training.job import Job, Recipe
 from simcost.training.passes import How, of_layer
 
 _SELECTIVE = "layernorm+activation"
-_PAIRS = "dualpipev"
 
 
 class Lever(NamedTuple):

@@ -20,7 +20,6 @@ from simcost.schedules._order import BACKWARD, FORWARD, INPUT, WEIGHT, Op, order
 from simcost.training.job import known_schedules
 
 SETTLED = 3  # micro-batches a pipeline rank from which on a schedule repeats itself
-_KEPT, _UNTIL, _LIVE = 0, 1, 2
 
 
 @frozen

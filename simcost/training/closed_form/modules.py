@@ -79,7 +79,7 @@ def priced(asked: Asked, grid: Grid) -> Modules:
     kernels = {name: np.zeros((len(keys), len(kinds), len(first))) for name in _READ}
     hops = np.zeros(len(first))
     model = _model(asked, grid)
-    for mine in _alike(points, [points["tp"] > 1]):
+    for mine in _alike([points["tp"] > 1]):
         known: dict[Any, dict[str, Any]] = {}
         for column, kind in enumerate(kinds):  # of all points, so that structures share their kernels
             row = grid.row(int(kind))
@@ -92,7 +92,7 @@ def priced(asked: Asked, grid: Grid) -> Modules:
     return Modules(keys, kernels, hops, structure, at, *_once(asked, grid, model))
 
 
-def _alike(points: Grid, columns: list[Any]) -> list[Index]:
+def _alike(columns: list[Any]) -> list[Index]:
     """Points that run programs of one structure."""
     _, at = distinct([np.asarray(column, np.float64) for column in columns])
     return [np.flatnonzero(at == i) for i in range(int(at.max(initial=-1)) + 1)]
@@ -139,7 +139,7 @@ def _once(
     names = SUMS, GATHERS, UPDATE, STATE, GRADIENTS, *(f"{of} {part}" for of in (*GATHERED, *PARTED) for part in PARTS)
     found = {name: np.zeros((len(stages), len(first))) for name in names}
     shapes: dict[str, dict[Any, Array]] = {name: {} for name in stages}
-    for mine in _alike(points, [points["tp"] > 1, points["zero_stage"]]):
+    for mine in _alike([points["tp"] > 1, points["zero_stage"]]):
         job = _job(asked, points.taken(mine), {})
         for row, (stage, ends) in enumerate(stages.values()):
             for name, value in _of_unit(job, model, stage, ends).items():

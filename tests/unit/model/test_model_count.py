@@ -77,22 +77,12 @@ def test_ranks_share_matrices_and_each_keeps_the_norms(tp: int) -> None:
     assert count.weight_bytes(design(), Plan(tp=float(tp))) == 2 * held
 
 
-def test_parts_of_the_bytes_add_up_and_a_tied_head_needs_its_table() -> None:
-    for tied in (False, True):
-        model = design(tie_word_embeddings=tied)
-        ends, layers = count.weight_bytes_by_part(model, Plan(), model.storage)
-        assert layers == [2 * LAYER]
-        assert ends.first + ends.last + L * layers[0] == count.weight_bytes(model)
-        assert ends.table == (2 * V * H if tied else 0.0)
-
-
 @pytest.mark.parametrize(("context", "held"), [(1, 1), (100, 100), (256, 256), (1000, 256)])
 def test_window_layers_keep_no_more_than_their_window(context: int, held: int) -> None:
     each = 2 * KV * HEAD
     assert count.state_elements(design(), float(context)) == L * context * each
     assert count.state_elements(windows(), float(context)) == (context + 3 * held) * each
     assert count.state_bytes(windows(), float(context), Plan(), dtype("fp8")) == (context + 3 * held) * each
-    assert count.state_elements_by_stack(windows(), float(context), Plan()) == [held * each, context * each]
 
 
 @pytest.mark.parametrize(("tp", "heads"), [(1, 2), (2, 1), (4, 1), (8, 1)])

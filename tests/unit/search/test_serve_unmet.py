@@ -47,7 +47,7 @@ def test_limits_that_exclude_each_other_are_told_together() -> None:
 
 def test_where_no_plan_can_run_the_largest_says_why() -> None:
     space: Any = SimpleNamespace(
-        label="l4", table=np.array([[1, 1, 1, 1, 1, 1, 1], [8, 1, 1, 1, 2, 1, 8]]), why=["no memory: 90 GB short", "no memory: 3 GB short"],
+        label="l4", table=np.array([[1, 1, 1, 1, 1, 64, 1], [8, 1, 1, 1, 2, 1, 8]]), why=["no memory: 90 GB short", "no memory: 3 GB short"],
         sizes=lambda i: {"tp": (1, 8)[i]},
     )  # fmt: skip
     assert (

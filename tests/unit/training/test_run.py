@@ -22,12 +22,12 @@ def test_deepseek_v3_takes_2_664_thousand_h800_hours() -> None:
     assert whole.usd == pytest.approx(5.328e6, rel=0.01)
     assert whole.usd_low == pytest.approx(whole.usd * 18.0 / 19.926)
     assert whole.usd_high == pytest.approx(whole.usd * 22.0 / 19.926)
-    assert whole.kwh == pytest.approx(whole.gpu_hours * 0.7)
+    assert whole.joules == pytest.approx(whole.gpu_hours * 3600.0 * 700.0)
     trillion = run.of_tokens(V3, 1e12)
     assert trillion.gpu_hours == pytest.approx(180e3, rel=0.01)
     assert trillion.seconds / 86400.0 == pytest.approx(3.7, rel=0.01)
     assert trillion.usd is None
-    assert trillion.kwh is None
+    assert trillion.joules is None
 
 
 def test_llama_2_and_llama_65b_at_their_published_rates() -> None:
