@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
+from functools import wraps
 from operator import attrgetter
 from types import MemberDescriptorType
 from typing import Any, ClassVar, TypeVar, dataclass_transform, get_origin
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,11 @@ class _Pattern:
 _PARAMS = _Pattern.__dataclass_params__  # type: ignore[attr-defined]
 _OF_INSTANCES = _Pattern.__dataclass_fields__["each"]._field_type  # type: ignore[attr-defined]
 _FIELDS = "__dataclass_fields__"
-_HASH = "_hash"  # slot of the hash of an instance, which memos ask for again and again
+_HASH, _KNOWN = (
+    "_hash",
+    "_known",
+)  # slots of an instance: its hash, which memos ask for again and again, and what `remembered` functions said of it
+_MOST = 1_000  # answers that an instance keeps
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -42,7 +48,7 @@ def frozen(cls: type[T]) -> type[T]:
     slots = tuple(name for name in mine if name not in inherited)
     keeps = hasattr(cls, _HASH)  # of a class above
     if slots and not keeps:
-        slots, keeps = (*slots, _HASH), True
+        slots, keeps = (*slots, _HASH, _KNOWN), True
     shared = {
         "__setattr__": _refuse_set, "__delattr__": _refuse_delete, "__getstate__": _state, "__setstate__": _restore, "__eq__": _equal, "__hash__": _kept_hash if keeps else _hashed,
         "__repr__": _shown, "_compared": staticmethod(_getter([name for name, one in every.items() if one.compare])), "__match_args__": tuple(every),
@@ -53,6 +59,29 @@ def frozen(cls: type[T]) -> type[T]:
     if "__init__" not in kept:
         made.__init__ = _first(made)
     return made  # type: ignore[no-any-return]
+
+
+def remembered(ask: Callable[..., R]) -> Callable[..., R]:
+    """A pure function of a frozen value, and of others: every answer stays with the first value as long as that lives. It is worked out anew where the others have no hash (arrays)."""
+
+    @wraps(ask)
+    def asked(first: Any, *others: Any) -> R:
+        try:
+            known = first._known
+        except AttributeError:
+            object.__setattr__(first, _KNOWN, known := {})
+        try:
+            return known[ask, others]  # type: ignore[no-any-return]
+        except KeyError:
+            pass
+        except TypeError:
+            return ask(first, *others)
+        if len(known) >= _MOST:
+            known.clear()
+        found = known[ask, others] = ask(first, *others)
+        return found
+
+    return asked
 
 
 def _of_class(kind: Any) -> bool:

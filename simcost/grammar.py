@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import field
+from functools import lru_cache
 from typing import Any
 
 from simcost import dtypes, settings, units
@@ -244,7 +245,18 @@ def _shown(value: Any) -> str:
 
 
 def plan_of(overrides: Mapping[str, Any]) -> Plan:
-    """A Plan from checked values; counts may be arrays already. Keys of training alone are not of it."""
+    """A Plan from checked values; counts may be arrays already. Keys of training alone are not of it. The same Plan for the same values, so that what was worked out for it is found at once."""
+    if any(hasattr(value, "shape") for value in overrides.values()):
+        return _plan(overrides)
+    return _plan_of(tuple((key, type(value), value) for key, value in overrides.items()))
+
+
+@lru_cache(maxsize=256)
+def _plan_of(stated: tuple[tuple[str, type, Any], ...]) -> Plan:
+    return _plan({key: value for key, _, value in stated})
+
+
+def _plan(overrides: Mapping[str, Any]) -> Plan:
     known = {one.key: one for one in settings.PLAN}
     return Plan(**{
         key: value if hasattr(value, "shape") else settings.checked(known[key], value, known[key].path)

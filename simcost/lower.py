@@ -14,7 +14,7 @@ import numpy as np
 
 from simcost import shared_layers
 from simcost.dtypes import Dtype, dtype
-from simcost.frozen import frozen
+from simcost.frozen import frozen, remembered
 from simcost.model.images import checks as image_checks
 from simcost.model.images import seeing
 from simcost.model.quant import CONVERTED
@@ -114,12 +114,14 @@ def storage(model: ModelSpec, plan: Plan) -> dict[str, Dtype]:
     return dict(model.storage) | dict.fromkeys(roles, wanted)
 
 
+@remembered
 def has_experts(model: ModelSpec) -> bool:
     """Whether any block routes tokens to experts."""
     return any(block.router is not None for _, block in model.blocks())
 
 
-def checks(model: ModelSpec, plan: Plan) -> list[Check]:
+@remembered
+def checks(model: ModelSpec, plan: Plan) -> tuple[Check, ...]:
     """Every sharding rule of every block, the plan's own first, those of number formats last."""
     found = own_checks(plan)
     if not has_experts(model):
@@ -133,7 +135,7 @@ def checks(model: ModelSpec, plan: Plan) -> list[Check]:
         found += block.checks(plan)
     found += shared_layers.checks(model, plan)
     formats = storage(model, plan)
-    return [*found, *(check for block in blocks for check in _tiles(block, plan, formats))]
+    return (*found, *(check for block in blocks for check in _tiles(block, plan, formats)))
 
 
 def _tiles(block: Block, plan: Plan, formats: Mapping[str, Dtype]) -> Iterator[Check]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from simcost import shared_layers
 from simcost.dtypes import Dtype
-from simcost.frozen import frozen
+from simcost.frozen import frozen, remembered
 from simcost.lower import EMBEDDING, HEAD, TOWER, Module, modules
 from simcost.model.spec import ModelSpec
 from simcost.num import Num
@@ -112,14 +112,15 @@ def _shared(model: ModelSpec, spans: list[range], training: bool) -> list[Shared
     return found
 
 
+@remembered
 def kinds(
     model: ModelSpec, pp: int, training: bool = False, images: bool = False, layers: tuple[int, ...] | None = None
-) -> list[tuple[int, Stage]]:
+) -> tuple[tuple[int, Stage], ...]:
     """Stages that differ, each with the index of the first of its kind."""
     found: dict[Stage, int] = {}
     for index, stage in enumerate(stages(model, pp, training, images, layers)):
         found.setdefault(stage, index)
-    return [(index, stage) for stage, index in found.items()]
+    return tuple((index, stage) for stage, index in found.items())
 
 
 @frozen

@@ -84,11 +84,12 @@ class Calibrated(OnLinks):
         """(family, where it answers, its curve) for every family that has a say in this op."""
         if not is_plain(op):
             return self._claimed_by(op)
-        if op not in self._claimed:
+        found = self._claimed.get(op)
+        if found is None:
             if len(self._claimed) >= MOST:
                 self._claimed.clear()
-            self._claimed[op] = self._claimed_by(op)
-        return self._claimed[op]
+            found = self._claimed[op] = self._claimed_by(op)
+        return found
 
     def _claimed_by(self, op: Op) -> list[tuple[str, Mask, Found | None]]:
         """`_claims`, found anew."""

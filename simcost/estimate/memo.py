@@ -51,11 +51,12 @@ class Once:
     def __call__(self, op: Op) -> Cost:
         key = key_of(op)
         known = self._kept if key is op else self._known
-        if key not in known:
+        found = known.get(key)
+        if found is None:
             if len(known) >= MOST:
                 known.clear()
-            known[key] = self._model(op) if key is op or self._apart else self._of_kinds(op)
-        return known[key]
+            found = known[key] = self._model(op) if key is op or self._apart else self._of_kinds(op)
+        return found
 
     def _of_kinds(self, op: Op) -> Cost:
         """The cost of a kernel at many points, each kind of points asked once."""

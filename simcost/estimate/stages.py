@@ -208,7 +208,7 @@ class Held:
         """Layers of all stacks on it."""
         return sum(self.layers, 0.0)
 
-    def kinds(self, w: Workload) -> list[cache.Kind]:
+    def kinds(self, w: Workload) -> tuple[cache.Kind, ...]:
         """Its layers by what they keep of a request."""
         return cache.kinds(w.model, w.plan, self.layers, w.view.kv, w.memory)
 

@@ -6,6 +6,7 @@ Most likely to be wrong: memory that no framework accounts for (NCCL, exchange b
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 
 from simcost.frozen import frozen
 from simcost.num import Num
@@ -57,6 +58,6 @@ class EngineMemory:
     graph_layer_bytes: Num
     graph_experts_bytes: Num
     graph_sequences: Num
-    names: Mapping[str, str]
-    sources: Mapping[str, str]
     stated: frozenset[str]
+    names: Mapping[str, str] = field(default_factory=dict, compare=False)
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)

@@ -15,6 +15,7 @@ import numpy as np
 
 from simcost import units
 from simcost.errors import SpecError
+from simcost.frozen import remembered
 from simcost.hardware import engine_checks, engine_file
 from simcost.hardware.engine_checks import size_of
 from simcost.hardware.engine_file import MEMORY, NEWEST, SERVING, VERSION, About
@@ -32,7 +33,16 @@ def terms(
 ) -> EngineMemory:
     """The terms of an engine for a device, a plan and a model. `settings`: by the engine's own names, and `version`.
     Raises SpecError for what the engine has not, naming what it has."""
-    about = about or About()
+    given = tuple((name, type(value), value) for name, value in settings.items())
+    return _terms(device, engine, given, plan, about or About())
+
+
+@remembered
+def _terms(
+    device: Device, engine: str, asked: tuple[tuple[str, type, Any], ...], plan: Plan, about: About
+) -> EngineMemory:
+    """`terms`, of settings with their types."""
+    settings = {name: value for name, _, value in asked}
     whose = engine_file.whose(engine)
     names = engine_file.setting_names(whose)
     given = engine_file.stated(engine, MEMORY, settings)
@@ -91,9 +101,9 @@ def terms(
         graph_layer_bytes=size["graph_layer_bytes"],
         graph_experts_bytes=size["graph_experts_bytes"],
         graph_sequences=graphs,
+        stated=frozenset(stated),
         names=names,
         sources=sources,
-        stated=frozenset(stated),
     )
 
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from simcost.dtypes import Dtype, dtype
-from simcost.frozen import frozen
+from simcost.frozen import frozen, remembered
 from simcost.hardware.engine_memory import EngineMemory
 from simcost.model.spec import ModelSpec
 from simcost.num import Num, ceil, every, maximum, minimum, where
@@ -26,7 +26,7 @@ from simcost.plan import Plan
 from simcost.sharding.shard import Block
 
 _ALIGNED = 16.0  # kernels of attention take pages of multiples of so many tokens
-_ANY = dtype("bf16")  # whether a layer keeps a state does not depend on the format
+_WHOLE, _ANY = Plan(), dtype("bf16")  # whether a layer keeps a state depends on neither
 
 
 @frozen
@@ -40,7 +40,8 @@ class Kind:
     page: Num
 
 
-def kinds(model: ModelSpec, plan: Plan, layers: Sequence[Num], kv: Dtype, engine: EngineMemory) -> list[Kind]:
+@remembered
+def kinds(model: ModelSpec, plan: Plan, layers: Sequence[Num], kv: Dtype, engine: EngineMemory) -> tuple[Kind, ...]:
     """Kinds of layers of a rank that holds `layers` of every stack, with what pads the groups of the last of each."""
     found: list[Kind] = []
     widest: Num = 0.0
@@ -58,7 +59,7 @@ def kinds(model: ModelSpec, plan: Plan, layers: Sequence[Num], kv: Dtype, engine
                 found[same] = replace(old, layers=old.layers + count, token_bytes=old.token_bytes + each)
     if _paged_states(model, engine):
         found = _with_states(found, model, plan, layers, kv, widest, engine)
-    return _grouped(found, engine.group_ratio) if engine.windows == "grouped" and len(found) > 1 else found
+    return tuple(_grouped(found, engine.group_ratio) if engine.windows == "grouped" and len(found) > 1 else found)
 
 
 def _paged_states(model: ModelSpec, engine: EngineMemory) -> bool:
@@ -67,6 +68,7 @@ def _paged_states(model: ModelSpec, engine: EngineMemory) -> bool:
     return engine.windows == "grouped" and keeps and has_states(model)
 
 
+@remembered
 def has_states(model: ModelSpec) -> bool:
     """Whether any layer keeps a state in place of keys and values."""
     return any(_is_state(block) for _, stack in model.stacks for block in stack)
@@ -74,7 +76,7 @@ def has_states(model: ModelSpec) -> bool:
 
 def _is_state(block: Block) -> bool:
     """Whether a layer keeps a state, and no keys and values."""
-    return block.mask is None and not every(block.fixed_bytes(1.0, Plan(), _ANY) == 0.0)
+    return block.mask is None and not every(block.fixed_bytes(1.0, _WHOLE, _ANY) == 0.0)
 
 
 def _with_states(

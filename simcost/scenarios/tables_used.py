@@ -24,4 +24,5 @@ def voices(step: Step) -> Iterator[tuple[str, str, Voice]]:
 
 def tables(steps: Iterable[Step]) -> set[str]:
     """Tables with a say in some steps: "h200/vllm/0.24.0"."""
-    return {table for step in steps for _, _, voice in voices(step) for table in voice.name.split(" + ")}
+    names = {voice.name for step in steps for _, _, voice in voices(step)}
+    return {table for name in names for table in name.split(" + ")}

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from simcost.frozen import frozen
+from simcost.frozen import frozen, remembered
 
 
 @frozen
@@ -206,3 +206,48 @@ def test_classes_that_are_refused() -> None:
         @frozen
         class Shared:
             parts: list[int] = []  # noqa: RUF012 -- what is refused
+
+
+@frozen
+class Table:
+    rows: tuple[int, ...]
+    asked: list[Any] = field(default_factory=list, compare=False)
+
+    @remembered
+    def times(self, factor: Any) -> list[Any]:
+        self.asked.append(factor)
+        return [row * factor for row in self.rows]
+
+
+@frozen
+class Wider(Table):
+    @remembered
+    def times(self, factor: Any) -> list[Any]:
+        return [*Table.times(self, factor), factor]
+
+
+def test_what_is_remembered_is_worked_out_once_for_each_value() -> None:
+    one, other = Table((1, 2)), Table((3,))
+    assert one.times(2) is one.times(2)
+    assert (one.times(3), other.times(2), one.asked, other.asked) == ([3, 6], [6], [2, 3], [2])
+    assert one == Table((1, 2))
+    assert pickle.loads(pickle.dumps(one)) == one
+    assert replace(one, rows=(5,)).times(2) == [10]
+
+
+def test_what_has_no_hash_is_worked_out_each_time() -> None:
+    one = Table((1, 2))
+    assert one.times([7]) == one.times([7]) == [[7], [7, 7]]
+    assert one.asked == [[7], [7]]
+
+
+def test_a_class_below_remembers_answers_of_its_own() -> None:
+    assert Wider((1, 2)).times(2) == [2, 4, 2]
+
+
+def test_an_instance_keeps_a_bounded_number_of_answers() -> None:
+    one = Table((1,))
+    for factor in range(5_000):
+        assert one.times(factor) == [factor]
+    one.times(0)
+    assert one.asked.count(0) == 2, "forgotten, and worked out anew"

@@ -16,7 +16,7 @@ from simcost.blocks._layer_kinds import FULL, layer_kind
 from simcost.blocks.norm.norm import inner, inner_vectors
 from simcost.blocks.swap import Chosen, Design, Swap, none, whole
 from simcost.errors import SpecError
-from simcost.frozen import frozen
+from simcost.frozen import frozen, remembered
 from simcost.hf import Reader
 from simcost.num import Num, maximum, where
 from simcost.ops.attention_core import CAUSAL, AttentionCore, Mask
@@ -98,11 +98,11 @@ class GQA(Plain):
             found.append(_shares(self.num_key_value_heads, plan.tp * plan.cp, "tp·cp (ulysses)"))
         return found
 
+    @remembered
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
         """Projections of the heads of one rank, a gate of their output with the queries; biases, qk-norm and sinks where the layer has them. The bias of
         o_proj and a qk-norm by head are whole on every rank."""
-        h, kv = self.heads(plan)
-        d, qk, v = self.hidden_size, self.head_dim, self.v_head_dim
+        (h, kv), d, qk, v = self.heads(plan), self.hidden_size, self.head_dim, self.v_head_dim
         width = h * (qk + self._gate) + kv * (qk + v)
         found = [
             Weight("qkv_proj", "attention", width, d, parts=(h * (qk + self._gate), kv * qk, kv * v)),

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from simcost.blocks.swap import Chosen, Design, Swap, multiple, whole
-from simcost.frozen import frozen
+from simcost.frozen import frozen, remembered
 from simcost.hf import Reader
 from simcost.num import Num, every
 from simcost.ops.attention_core import CAUSAL, AttentionCore, Mask
@@ -110,6 +110,7 @@ class MLA(Plain):
         heads = self.num_attention_heads
         return [divides(heads, plan.tp, "num_attention_heads"), *cp.checks(plan, heads)]
 
+    @remembered
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
         """kv_b_proj, o_proj and the queries' projection of the heads of one rank. The projections to the latents, norms and the bias are whole on every
         rank."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from simcost.frozen import frozen
+from simcost.frozen import frozen, remembered
 from simcost.num import Num, ceil
 from simcost.ops import cross_entropy
 from simcost.ops.collective import Collective, Copied
@@ -39,6 +39,7 @@ class Embedding(Plain):
         """No rules: the vocabulary is padded to tp."""
         return []
 
+    @remembered
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
         """The table, cut over the vocabulary and rounded up; positions, norm and scales are whole on every rank."""
         # Engines pad the vocabulary to the tensor-parallel size: the busiest rank holds the ceiling.
@@ -90,6 +91,7 @@ class Head(Plain):
     def _table(self, plan: Plan) -> Weight:
         return Weight("lm_head", "head", ceil(self.vocab_size / plan.tp), self.hidden_size)
 
+    @remembered
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
         """The final norm; the table, unless it is tied, and its bias, both cut over the vocabulary and rounded up."""
         found = [Weight("final_norm", "norm", self.norm_vectors * self.hidden_size)] if self.norm_vectors else []

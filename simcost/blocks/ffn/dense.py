@@ -10,7 +10,7 @@ from typing import ClassVar
 from simcost.blocks.norm.norm import inner, inner_vectors
 from simcost.blocks.swap import Chosen, Design, Swap
 from simcost.errors import NotModelled, SpecError
-from simcost.frozen import frozen
+from simcost.frozen import frozen, remembered
 from simcost.hf import Reader
 from simcost.num import Num, ceil, floor
 from simcost.ops.stream import Stream
@@ -38,6 +38,7 @@ class Dense(Plain):
         """tp divides intermediate_size."""
         return [divides(self.intermediate_size, plan.tp, "intermediate_size")]
 
+    @remembered
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
         """The up projection (with the gate) cut by its outputs, down_proj cut by its inputs; the bias of down_proj is whole on every rank."""
         f = self.intermediate_size / plan.tp

@@ -17,7 +17,7 @@ from simcost.blocks.ffn.dense import activation
 from simcost.blocks.swap import STEP, Chosen, Design, Swap, whole
 from simcost.dtypes import Dtype
 from simcost.errors import SpecError
-from simcost.frozen import frozen
+from simcost.frozen import frozen, remembered
 from simcost.hf import Reader
 from simcost.num import Num, every, maximum, minimum, some, where
 from simcost.ops.grouped_gemm import GroupedGemm
@@ -86,6 +86,7 @@ class MoE(Plain):
         """Whether there are shared experts; in a sweep, whether any point has them."""
         return some(self.shared_width > 0.0)
 
+    @remembered
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
         """Router, shared gate and the projections to the latent and back, whole on every rank; the experts of one rank, each cut into expert slices; shared
         experts, cut by tp; biases."""
