@@ -18,8 +18,9 @@ import numpy as np
 from simcost import pipeline
 from simcost.cost import calibrated
 from simcost.estimate.memo import key_of
-from simcost.frozen import frozen
+from simcost.frozen import frozen, remembered
 from simcost.lower import EMBEDDING, Module, modules
+from simcost.model.spec import ModelSpec
 from simcost.num import Array, Bools, Index, Num, maximum
 from simcost.pipeline import Stage
 from simcost.program import Program, price
@@ -70,26 +71,61 @@ class Modules:
     placeholders: Mapping[str, Mapping[Any, Array]]
 
 
-def priced(asked: Asked, grid: Grid) -> Modules:
-    """Of all plans of a grid, none of which breaks a rule."""
+def priced(asked: Asked, grid: Grid, first: Job) -> Modules:
+    """Of all plans of a grid, none of which breaks a rule. `first`: the job of its first row. What a single plan takes is counted
+    once, whatever schedule and global batch it is asked with, and its once a step whatever its micro-batches are."""
+    model = _model(first, len(grid))
+    if len(grid) > 1:
+        return Modules(*_kernels(asked, grid, model), *_once(asked, grid, model))
+    job, flags = _job(asked, grid, {}), tuple(sorted(first.stack.flags.items()))
+    told = (
+        model,
+        job.plan,
+        job.precision,
+        flags,
+        job.sharding,
+        job.recipe.zero_stage,
+        job.recipe.reshard,
+        job.recipe.trained,
+    )
+    passes, once = (
+        _room(asked.model, *told, job.view.phase, job.how),
+        _room(asked.model, *told, job.optimizer, job.average),
+    )
+    if not passes:
+        passes.append(_kernels(asked, grid, model, job))
+    if not once:
+        once.append(_once(asked, grid, model, job))
+    return Modules(*passes[0], *once[0])
+
+
+@remembered
+def _room(model: ModelSpec, *told: Any) -> list[Any]:
+    """Room for what was counted of a model for a plan: all of a job that it depends on."""
+    return []
+
+
+def _kernels(
+    asked: Asked, grid: Grid, model: Stacked, single: Job | None = None
+) -> tuple[tuple[str, ...], dict[str, Array], Array, Index, Index]:
+    """Passes of one of every module, at the points in which they differ. `single`: the job of the only plan."""
     first, at = distinct([grid[name] for name in ("tp", "cp", "ep", "pp", "micro_batch")])
     points = grid.taken(first)
     kinds, structure = distinct([grid.modules, 1.0 * (grid["zero_stage"] == 3)])
     keys = tuple(module.key for module in modules(asked.model, True))
     kernels = {name: np.zeros((len(keys), len(kinds), len(first))) for name in _READ}
     hops = np.zeros(len(first))
-    model = _model(asked, grid)
     for mine in _alike([points["tp"] > 1]):
         known: dict[Any, dict[str, Any]] = {}
         for column, kind in enumerate(kinds):  # of all points, so that structures share their kernels
             row = grid.row(int(kind))
-            job = _job(asked, points.taken(mine), {name: row[name] for name in ("recompute", "zero_stage")})
+            job = single or _job(asked, points.taken(mine), {name: row[name] for name in ("recompute", "zero_stage")})
             parts = priced_parts(job, model, known.setdefault(job.how.recompute.modules, {}))
             for name, act in _READ.items():
                 for at_key, key in enumerate(keys):
                     kernels[name][at_key, column, mine] = act(parts[key])
         hops[mine] = edge(job, model, asked.model.hidden_size).seconds
-    return Modules(keys, kernels, hops, structure, at, *_once(asked, grid, model))
+    return keys, kernels, hops, structure, at
 
 
 def _alike(columns: list[Any]) -> list[Index]:
@@ -110,10 +146,9 @@ def _job(asked: Asked, points: Grid, changed: Mapping[str, Any]) -> Job:
     return replace(job, plan=plan, view=replace(job.view, plan=plan, phase=replace(job.view.phase, batch=batch)))
 
 
-def _model(asked: Asked, grid: Grid) -> Stacked:
+def _model(job: Job, plans: int) -> Stacked:
     """The cost model of all; of several plans one that remembers kernels of arrays as long as a grid is priced."""
-    job = asked.job(grid.row(0))
-    if len(grid) == 1:
+    if plans == 1:
         return stacked(job.device, job.engine, job.factors, job.older)
     return Seconds(calibrated.model(job.device, job.engine), job.factors, job.older)
 
@@ -130,9 +165,9 @@ _READ: Mapping[str, Callable[[Part], Num]] = {
 
 
 def _once(
-    asked: Asked, grid: Grid, model: Stacked
+    asked: Asked, grid: Grid, model: Stacked, single: Job | None = None
 ) -> tuple[tuple[str, ...], dict[str, Array], Index, dict[str, dict[Any, Array]]]:
-    """Sums, gathers, update and state of one of every unit, at the points in which they differ."""
+    """Sums, gathers, update and state of one of every unit, at the points in which they differ. `single`: the job of the only plan."""
     first, at = distinct([grid[name] for name in ("tp", "cp", "ep", "pp", "zero_stage")])
     points = grid.taken(first)
     stages = _units(asked, int(points["pp"].max()))
@@ -140,7 +175,7 @@ def _once(
     found = {name: np.zeros((len(stages), len(first))) for name in names}
     shapes: dict[str, dict[Any, Array]] = {name: {} for name in stages}
     for mine in _alike([points["tp"] > 1, points["zero_stage"]]):
-        job = _job(asked, points.taken(mine), {})
+        job = single or _job(asked, points.taken(mine), {})
         for row, (stage, ends) in enumerate(stages.values()):
             for name, value in _of_unit(job, model, stage, ends).items():
                 found[name][row, mine] = value

@@ -48,8 +48,8 @@ class Steps:
 
 def steps(asked: Asked, grid: Grid) -> Steps:
     """Priced plans of a grid, none of which breaks a rule. Raises as `build` for what all plans share."""
-    found = of.priced(asked, grid)
     job = asked.job(grid.row(0))
+    found = of.priced(asked, grid, job)
     micro = grid.microbatches(asked.gpus, int(job.global_batch))
     answer = Steps(*(np.zeros(len(grid)) for _ in range(2)))
     _, at = distinct([grid["schedule"], grid["pp"], grid["vpp"]])

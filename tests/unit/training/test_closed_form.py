@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from simcost import makespan
 from simcost.hardware import load as hardware
 from simcost.model import load
+from simcost.model.spec import ModelSpec
 from simcost.plan import Plan
 from simcost.schedules._order import Durations, orders_of, searched
 from simcost.training import memory, precision, step
@@ -19,6 +21,7 @@ from simcost.training.closed_form import in_flight
 from simcost.training.closed_form.grid import COLUMNS, Asked, Grid
 from simcost.training.closed_form.steps import steps
 from simcost.training.job import Recipe, known_schedules
+from simcost.training.parameters import Trained
 
 RECOMPUTES = ("none", "layernorm+activation", "full")
 SCHEDULES = tuple(known_schedules())
@@ -117,6 +120,34 @@ def test_plans_do_not_depend_on_what_stands_beside_them(case: tuple[Asked, Grid]
     few, all_ = steps(asked, grid.taken(some)), steps(asked, grid)
     assert few.seconds == pytest.approx(all_.seconds[some], rel=1e-9)
     assert few.memory == pytest.approx(all_.memory[some], rel=1e-9)
+
+
+CHANGED: tuple[dict[str, Any], ...] = (
+    {"seq": 8192}, {"micro_batch": 2}, {"global_batch": 128}, {"precision": "fp16"}, {"optimizer": "sgd"}, {"ema": "device"}, {"trained": Trained(roles=(), lora_rank=16.0)},
+    {"flags": {"attention": "unfused"}}, {"flags": {"grad_overlap": "off"}}, {"factors": {"kernels": 1.2}}, {"zero_stage": 3}, {"zero_stage": 3, "reshard": False}, {"recompute": "full"}, {"loss": "plain"}, {"group": 2},
+)  # fmt: skip
+
+
+def test_what_a_plan_takes_is_counted_anew_where_anything_in_it_changes() -> None:
+    """A plan that is asked again is not counted again: no other question may get its answer."""
+    device, kept = hardware.load("h100"), load.load("llama-3.1-8b")
+    columns = dict.fromkeys(COLUMNS, 1.0) | {"tp": 2.0, "pp": 2.0, "vpp": 2.0, "schedule": SCHEDULES.index("interleaved"), "recompute": 0.0}  # fmt: skip
+
+    def asked(model: ModelSpec, changed: dict[str, Any]) -> tuple[float, float]:
+        changed = dict(changed)
+        own = {name: changed.pop(name) for name in ("micro_batch", "zero_stage") if name in changed}
+        again = (changed.pop("recompute", "none"),)
+        table = {name: np.array([float(value)]) for name, value in {**columns, **own}.items()}
+        recipe = Recipe(**{"global_batch": 64, **changed})
+        found = steps(Asked(model, device, Plan(sequence_parallel="on"), recipe, 16.0), Grid(table, SCHEDULES, again))
+        return float(found.seconds[0]), float(found.memory[0])
+
+    first = asked(kept, {})
+    for changed in CHANGED:
+        alone, beside = asked(replace(kept), changed), asked(kept, changed)
+        assert beside == alone, changed
+        assert beside != first, changed
+    assert asked(kept, {}) == first
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
