@@ -231,26 +231,28 @@ Sharing: TypeAlias = Callable[[list[Num]], Sequence[Num]]
 def shared(priced: Priced[C], rule: Sharing) -> list[tuple[Leaf[C], Num]]:
     """Every leaf with the share of its time that counts where parts run side by side, by a rule on their seconds."""
     found: list[tuple[Leaf[C], Num]] = []
-
-    def walk(priced: Priced[C], weight: Num, path: tuple[str, ...], share: Num) -> None:
-        node = priced.node
-        here = (*path, node.tag) if node.tag else path
-        if isinstance(node, Call):
-            found.append(((here, node, priced.cost, weight), share))
-        elif isinstance(node, Choice):
-            for part, (name, taken) in zip(priced.parts, priced.taken, strict=True):
-                walk(part, weight * taken, (*path, name), share)
-        elif isinstance(node, Overlap):
-            seconds = [part.cost.seconds for part in priced.parts]
-            split = competing(seconds, priced.cost.seconds) if node.competes else rule(seconds)
-            for part, counts in zip(priced.parts, split, strict=True):
-                walk(part, weight, here, share * counts)
-        else:
-            for part in priced.parts:
-                walk(part, weight * node.repeat, here, share)
-
-    walk(priced, 1.0, (), 1.0)
+    _walk(priced, rule, found, 1.0, (), 1.0)
     return found
+
+
+def _walk(
+    priced: Priced[C], rule: Sharing, found: list[tuple[Leaf[C], Num]], weight: Num, path: tuple[str, ...], share: Num
+) -> None:
+    node = priced.node
+    here = (*path, node.tag) if node.tag else path
+    if isinstance(node, Call):
+        found.append(((here, node, priced.cost, weight), share))
+    elif isinstance(node, Choice):
+        for part, (name, taken) in zip(priced.parts, priced.taken, strict=True):
+            _walk(part, rule, found, weight * taken, (*path, name), share)
+    elif isinstance(node, Overlap):
+        seconds = [part.cost.seconds for part in priced.parts]
+        split = competing(seconds, priced.cost.seconds) if node.competes else rule(seconds)
+        for part, counts in zip(priced.parts, split, strict=True):
+            _walk(part, rule, found, weight, here, share * counts)
+    else:
+        for part in priced.parts:
+            _walk(part, rule, found, weight * node.repeat, here, share)
 
 
 def leading(seconds: list[Num]) -> list[Num]:

@@ -27,7 +27,7 @@ from simcost.workload import Workload
 
 @frozen
 class Folded:
-    """A priced step; of a list of plans down to its modules only. each: one of every module of the model, by its key; launches: kernels,
+    """A priced step; of a list of plans, and of points without `kernels`, down to its modules only. each: one of every module of the model, by its key; launches: kernels,
     as engines launch them."""
 
     priced: Priced[Cost]
@@ -68,8 +68,16 @@ class Once:
                 self._grids.append(grid)
         if grid.one is None:
             return self._model(op)
-        found = self._model(over_arrays(op, grid.each))
+        found = self._model(over_arrays(op, grid.each)).each(_alike)
         return found.each(lambda value: grid.back(np.asarray(value, np.float64)) if np.ndim(value) else value)
+
+
+def _alike(value: Num) -> Num:
+    """Of several kinds of points one number where all have the same: most kernels rest on one basis, and many points are bound by one thing."""
+    if np.size(value) < 2:
+        return value
+    first = value.flat[0]  # type: ignore[union-attr]
+    return float(first) if np.all(value == first) else value
 
 
 def _arrays(value: Any) -> list[Array]:
@@ -98,36 +106,38 @@ def key_of(value: Any) -> Any:
     return value
 
 
-def folded(w: Workload, model: Any) -> Folded:
-    """The step of a workload by a cost model."""
+def folded(w: Workload, model: Any, kernels: bool = True) -> Folded:
+    """The step of a workload by a cost model. `kernels`: whether what is inside its modules is kept, which of many points takes most of the memory."""
     once = model if isinstance(model, Once) else Once(model)
     which = _which(w)
     if which is None:
-        return _folded(w, once)
+        return _folded(w, once, kernels)
     first, at = which
     plan = replace(w.plan, **{name: _taken(getattr(w.plan, name), first) for name in COUNTS})
     batch = w.phase.batch if len(np.asarray(w.phase.batch)) == 1 else _taken(w.phase.batch, first)
     phase = replace(w.phase, batch=batch, microbatches=_taken(w.phase.microbatches, first))
-    found = _folded(replace(w, view=replace(w.view, plan=plan, phase=phase)), once)
+    found = _folded(replace(w, view=replace(w.view, plan=plan, phase=phase)), once, kernels=False)
 
     def dealt(value: Num) -> Num:
         return _spread(value, len(first), at)
 
-    parts = tuple(Priced(part.cost.each(dealt), part.node) for part in found.priced.parts)
+    parts = tuple(replace(part, cost=part.cost.each(dealt)) for part in found.priced.parts)
     priced = Priced(found.priced.cost.each(dealt), found.priced.node, parts)
     each = {key: cost.each(dealt) for key, cost in found.each.items()}
     return Folded(priced, each, dealt(found.launches))
 
 
-def _folded(w: Workload, model: Any) -> Folded:
-    modules = lower.modules(w.model, images=w.phase.sees)
-    parts = [price(module.forward(w.view), model) for module in modules]
-    priced = after(parts, "step")
-    each = {module.key: part.cost * (1.0 / module.count) for module, part in zip(modules, parts, strict=True)}
+def _folded(w: Workload, model: Any, kernels: bool) -> Folded:
+    parts: list[Priced[Cost]] = []
+    each: dict[str, Cost] = {}
     total: Num = 0.0
-    for _, call, cost, weight in leaves(priced):
-        total = total + weight * (1.0 * (np.asarray(cost.seconds) > 0.0)) * _launches(call.op)
-    return Folded(priced, each, total)
+    for module in lower.modules(w.model, images=w.phase.sees):
+        part = price(module.forward(w.view), model)
+        for _, call, cost, weight in leaves(part):
+            total = total + weight * (1.0 * (np.asarray(cost.seconds) > 0.0)) * _launches(call.op)
+        each[module.key] = part.cost * (1.0 / module.count)
+        parts.append(part if kernels else Priced(part.cost, part.node))
+    return Folded(after(parts, "step"), each, total)
 
 
 def _launches(op: Op) -> float:

@@ -57,21 +57,21 @@ def checked(w: Workload) -> Step:
     return run(w, checked=True)
 
 
-def run(w: Workload, checked: bool = False) -> Step:
+def run(w: Workload, checked: bool = False, kernels: bool = True) -> Step:
     """Prices one step, or a prefill chunk after chunk, with its memory. Raises SpecError for a scalar plan that breaks a rule; a
-    sweep checks beforehand (`feasible`). `checked`: its rules hold, nobody need look again."""
+    sweep checks beforehand (`feasible`). `checked`: its rules hold, nobody need look again; `kernels`: see `memo.folded`."""
     if not checked:
         _require(w)
     chunk = w.phase.chunk
     if chunk is None:
-        return _one(w)
+        return _one(w, kernels)
     found: Step | None = None
     for i in range(chunks(w.phase)):
         left = w.phase.q_len - i * chunk
         new = maximum(minimum(chunk, left), 1.0)
         seen = w.phase.images if i == 0 else 0.0  # images pass their tower once
         phase = replace(w.phase, q_len=new, past=w.phase.past + i * chunk, chunk=None, images=seen)
-        step = _one(replace(w, phase=phase, view=replace(w.view, phase=phase)))
+        step = _one(replace(w, phase=phase, view=replace(w.view, phase=phase)), kernels)
         found = step if found is None else _after(found, step, np.asarray(left > 0.0))
     assert found is not None
     return replace(found, workload=w, kept=memory.kept(w))
@@ -99,9 +99,9 @@ def _require(w: Workload) -> None:
         require([check for check in feasible.rules_of(w) if is_scalar(check.ok)])
 
 
-def _one(w: Workload) -> Step:
+def _one(w: Workload, kernels: bool) -> Step:
     model = memo.Once(calibrated.model(w.device, w.engine))
-    step = memo.folded(w, model)
+    step = memo.folded(w, model, kernels)
     hops, passed = (fold(program(w), model) for program in (stages.between, stages.passed))
     whole, slowest = (cost.unsure(_TOGETHER, TOGETHER) for cost in stages.times(w, step.priced.cost, step.each, hops))
     waits = maximum(whole.seconds - step.priced.cost.seconds - passed.cost.seconds, 0.0)

@@ -253,7 +253,7 @@ def block(query: Query, w: Workload, shape: tuple[int, ...], extra: Extra | None
     """Metrics of a block of points of a workload, with `feasible`, `reason` and `fits`; each as it broadcasts to `shape`."""
     good, why = reasons(w, shape)
     with np.errstate(all="ignore"):
-        step = steps.run(w)
+        step = steps.run(w, kernels=extra is not None)
         found = with_range(answer.metrics(step, query.decode, query.price(w.device)), query.paid(w.device))
         found["fits"] = np.asarray(step.kept.memory.short) <= 0
     return {"feasible": good, "reason": why, **found, **(extra(w, step) if extra else {})}

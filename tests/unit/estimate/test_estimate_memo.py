@@ -17,6 +17,8 @@ from simcost.dtypes import dtype
 from simcost.estimate import memo
 from simcost.ops.fused import Fused
 from simcost.ops.gemm import Gemm
+from simcost.ops.work import Op
+from simcost.program import leaves
 from simcost.workload import Workload
 
 BF16 = dtype("bf16")
@@ -163,3 +165,32 @@ def test_batches_of_their_own_tell_plans_apart(tmp_path: Path) -> None:
             sizes = {name: float(column[i, 0]) for name, column in columns.items()}
             alone = memo.folded(listed(w, sizes, one), Roofline(w.device))
             assert many[i, j] == pytest.approx(float(alone.priced.cost.seconds), rel=1e-12)
+
+
+def test_a_step_without_its_kernels_is_the_same_step(tmp_path: Path) -> None:
+    w = workload(tmp_path)
+    many = listed(w, {}, np.array([1.0, 8.0, 64.0]))
+    whole, bare = (memo.folded(many, Roofline(w.device), kernels) for kernels in (True, False))
+    assert np.array_equal(whole.priced.cost.seconds, bare.priced.cost.seconds)
+    assert np.array_equal(whole.launches, bare.launches)
+    assert {key: cost.seconds.tolist() for key, cost in whole.each.items()} == {key: cost.seconds.tolist() for key, cost in bare.each.items()}  # fmt: skip
+    assert len(list(leaves(whole.priced))) > len(whole.each)
+    assert not any(part.parts for part in bare.priced.parts)
+
+
+def test_what_is_equal_at_all_points_of_a_kernel_is_one_number() -> None:
+    class Even:
+        multiprocessors = 132.0
+
+        def __call__(self, op: Op) -> Cost:
+            seconds = op.work().bytes
+            return Cost(
+                seconds, 0.0 * seconds, 0.0, 1e-6 + 0.0 * seconds, spread={"its own": seconds, "none": 0.0 * seconds}
+            )
+
+    rows = np.tile([1.0, 2.0, 4.0], 400)
+    cost = memo.Once(Even())(gemm(rows))
+    assert (cost.memory_s, cost.overhead_s, cost.spread["none"]) == (0.0, 1e-6, 0.0)
+    assert np.array_equal(cost.compute_s, cost.spread["its own"])
+    same = memo.Once(Even())(gemm(np.full(1200, 2.0)))
+    assert np.array_equal(same.compute_s, np.full(1200, same.compute_s[0])), "points that are all alike stay points"
