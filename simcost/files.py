@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ _JUST_NS = 2_000_000_000  # the coarsest clock of a file system in use, FAT's
 _HASHED = 1 << 24  # bytes of the largest file whose bytes are looked at: a config, not a checkpoint
 
 
+@cache
 def folder(name: str) -> Path:
     """The folder `hwprofiles` or `workloads`: inside the installed wheel, or beside the clone's `simcost/`."""
     installed = _PACKAGE / "_data" / name

@@ -134,7 +134,7 @@ def _folded(w: Workload, model: Any, kernels: bool) -> Folded:
     for module in lower.modules(w.model, images=w.phase.sees):
         part = price(module.forward(w.view), model)
         for _, call, cost, weight in leaves(part):
-            total = total + weight * (1.0 * (np.asarray(cost.seconds) > 0.0)) * _launches(call.op)
+            total = total + weight * (1.0 * (cost.seconds > 0.0)) * _launches(call.op)
         each[module.key] = part.cost * (1.0 / module.count)
         parts.append(part if kernels else Priced(part.cost, part.node))
     return Folded(after(parts, "step"), each, total)
