@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-import typer
 from navigation import DOCS, commands, page_name, title
 
 from simcost.cli.app import app
 from simcost.cli.help.examples import EXAMPLES
+from simcost.cli.line import parser
 
 WORDS = {str: "text", int: "integer", float: "number", bool: "flag", Path: "path"}
 SHOWN = ("tasks", "howto")  # folders whose pages are named beside a command that they run
@@ -148,7 +148,7 @@ def index() -> str:
 
 def pages() -> dict[Path, str]:
     """Every page of the command line."""
-    found = dict(leaves(typer.main.get_command(app)))
+    found = dict(leaves(parser.whole(app)))
     unlike = found.keys() ^ GOALS.keys()
     if unlike:
         raise SystemExit(f"docs/commands.py: GOALS and the commands differ in {', '.join(sorted(unlike))}")

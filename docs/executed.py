@@ -23,9 +23,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
-import typer
-
 from simcost.cli.app import app, run
+from simcost.cli.line import parser
 
 DOCS = Path(__file__).resolve().parent
 PICTURES = DOCS / "pictures"
@@ -111,7 +110,7 @@ def parsed(arguments: tuple[str, ...], path: Path) -> None:
     """Every option of a command is one that it has, and takes its value."""
     name, *rest = arguments
     try:
-        typer.main.get_command(app).commands[name].make_context(name, rest)
+        parser.whole(app).commands[name].make_context(name, rest)
     except Exception as fault:
         raise SystemExit(f"{path.name}: {shlex.join(arguments)}: {fault}") from fault
 

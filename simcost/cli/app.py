@@ -6,17 +6,13 @@ import gc
 import os
 import sys
 import threading
-from typing import Annotated
-
-import typer
+from typing import Annotated, Any
 
 from simcost import streams
 from simcost.cli import (
     calibrate,
     compare,
     distill,
-    fast_parser,
-    given_once,
     goals,
     plans,
     progress,
@@ -33,47 +29,21 @@ from simcost.cli import (
 )
 from simcost.cli import options as o
 from simcost.cli.answers import asking, cite, diff, explain
-from simcost.cli.help import hints, page
+from simcost.cli.declared import Argument, Commands, Option
+from simcost.cli.line import direct
 from simcost.cli.output import emit
 from simcost.cli.pictures.also import also, ready
-from simcost.cli.pictures.pictured import offered
-from simcost.cli.question import Question
+from simcost.cli.tools import completion
 
-app = typer.Typer(
-    name="simcost", no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False, rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": page.WIDEST},
-)  # fmt: skip
-listing = typer.Typer(
-    no_args_is_help=True, help="List what ships: models, hardware, engines, scaling laws.", rich_markup_mode=None
-)
-showing = typer.Typer(
-    no_args_is_help=True,
-    help="Show one model, device or scaling law in full, or the memory of model and device together.",
-    rich_markup_mode=None,
-)
-app.add_typer(listing, name="list")
-app.add_typer(showing, name="show", short_help="One model, device or law in full; memory term by term.")
-app.add_typer(calibrate.app, name="calibrate")
-app.add_typer(validate.app, name="validate")
+app = Commands(__doc__)
+listing = Commands("List what ships: models, hardware, engines, scaling laws.")
+showing = Commands("Show one model, device or scaling law in full, or the memory of model and device together.")
+app.add("list", listing)
+app.add("show", showing, short_help="One model, device or law in full; memory term by term.")
+app.add("calibrate", calibrate.app)
+app.add("validate", validate.app)
 listing.command("scaling-laws")(scaling_laws.listed)
 showing.command("scaling-law")(scaling_laws.shown)
-
-
-def _version(value: bool) -> None:
-    if value:
-        from simcost import __version__
-
-        typer.echo(f"simcost {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _main(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    pass
 
 
 @listing.command("models")
@@ -114,7 +84,7 @@ def show_model(
 
 @showing.command("hardware")
 def show_hardware(
-    name: Annotated[str, typer.Argument(help="Profile name, or a profile.toml.", autocompletion=o.hardware_names)],
+    name: Annotated[str, Argument(help="Profile name, or a profile.toml.", autocompletion=o.hardware_names)],
     set: o.Set = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """Every fact with its source, every assumption with its reason, and the measurements or the similar device that are used."""
@@ -123,7 +93,7 @@ def show_hardware(
     return emit(api.show_hardware(name, grammar.assignments(set or [])), format, output, strict)
 
 
-@showing.command("memory", epilog=o.KEYS, cls=Question)
+@showing.command("memory", epilog=o.KEYS, planned=True)
 def show_memory(
     model: o.ModelArgument, hw: o.Hw, batch: o.Batch = None, context: o.Context = None, engine: o.Engine = None, set: o.Set = None,
     gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
@@ -135,7 +105,7 @@ def show_memory(
     return emit(result, format, output, strict, details)
 
 
-@app.command(epilog=o.KEYS, cls=Question, short_help="One decode step: TPOT, throughput, memory, price.")
+@app.command(epilog=o.KEYS, planned=True, short_help="One decode step: TPOT, throughput, memory, price.")
 def decode(
     model: o.ModelOrAxis = None, hw: o.HwOrAxis = None, batch: o.Batch = None, context: o.Context = None, prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None,
     set: o.Set = None, vary: o.Vary = None, solve: o.Solve = None, goal: o.For = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
@@ -154,7 +124,7 @@ def decode(
     return emit(result, format, output, strict, details)
 
 
-@app.command(epilog=o.KEYS, cls=Question, short_help="One prefill step: TTFT, throughput, memory, price.")
+@app.command(epilog=o.KEYS, planned=True, short_help="One prefill step: TTFT, throughput, memory, price.")
 def prefill(
     model: o.ModelOrAxis = None, hw: o.HwOrAxis = None, isl: o.Isl = None, batch: o.Batch = None, past: o.Past = None, images: o.Images = None, engine: o.Engine = None, set: o.Set = None, vary: o.Vary = None, solve: o.Solve = None, goal: o.For = None,
     price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
@@ -169,15 +139,15 @@ def prefill(
     return emit(result, format, output, strict, details)
 
 
-app.command("compare", epilog=o.KEYS, cls=Question, short_help="Designs side by side, and the terms that differ.")(
+app.command("compare", epilog=o.KEYS, planned=True, short_help="Designs side by side, and the terms that differ.")(
     compare.compare
 )
 
 
-app.command("explain", epilog=o.KEYS, cls=Question, short_help="Every op of a step, or one of them in full.")(
+app.command("explain", epilog=o.KEYS, planned=True, short_help="Every op of a step, or one of them in full.")(
     explain.explain
 )
-app.command("plans", epilog=o.KEYS, cls=Question, short_help="Every way to split a design over devices, best first.")(
+app.command("plans", epilog=o.KEYS, planned=True, short_help="Every way to split a design over devices, best first.")(
     plans.plans
 )
 
@@ -196,26 +166,26 @@ def crossover(
     return emit(result, format, output, strict, details)
 
 
-app.command("sensitivity", epilog=o.KEYS, cls=Question, short_help="Which numbers change a metric most.")(
+app.command("sensitivity", epilog=o.KEYS, planned=True, short_help="Which numbers change a metric most.")(
     goals.sensitivity
 )
-app.command("sweep", epilog=o.KEYS, cls=Question, short_help="A map of designs and the front of two metrics.")(
+app.command("sweep", epilog=o.KEYS, planned=True, short_help="A map of designs and the front of two metrics.")(
     sweep.sweep
 )
 app.command("schedule", short_help="Pipeline schedules from given durations, drawn and timed.")(schedule.schedule)
-app.command("train", epilog=o.KEYS, cls=Question, short_help="A training step and run: time, MFU, memory, price.")(
+app.command("train", epilog=o.KEYS, planned=True, short_help="A training step and run: time, MFU, memory, price.")(
     train.train
 )
 app.command(
-    "serve", epilog=o.KEYS, cls=Question, short_help="Under load: TTFT, TPOT, throughput, what limits them, $."
+    "serve", epilog=o.KEYS, planned=True, short_help="Under load: TTFT, TPOT, throughput, what limits them, $."
 )(serve.serve)
 app.command("recipe", short_help="A training recipe, stage by stage: GPU hours, $, days.")(recipe.recipe)
-app.command("rl", epilog=o.KEYS, cls=Question, short_help="A step of reinforcement learning, phase by phase.")(rl.rl)
-app.command("think", epilog=o.KEYS, cls=Question, short_help="Thinking budgets: tokens, latency, $ of a solved query.")(
+app.command("rl", epilog=o.KEYS, planned=True, short_help="A step of reinforcement learning, phase by phase.")(rl.rl)
+app.command("think", epilog=o.KEYS, planned=True, short_help="Thinking budgets: tokens, latency, $ of a solved query.")(
     think.think
 )
 app.command(
-    "distill", epilog=o.KEYS, cls=Question, short_help="Train a small model from a large one: which way is cheapest."
+    "distill", epilog=o.KEYS, planned=True, short_help="Train a small model from a large one: which way is cheapest."
 )(distill.distill)
 app.command("loss", short_help="Training loss and optimal sizes by published laws.")(scaling_laws.loss)
 tools.add(app)
@@ -228,7 +198,7 @@ app.command("cite", short_help="The sources of a result, also as BibTeX.", conte
 @app.command(short_help="Keys that --set and --vary can name.")
 def keys(
     groups: o.Groups = None, format: o.Format = "", output: o.Out = None,
-    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a file of these settings.")] = False,
+    schema: Annotated[bool, Option("--schema", help="Print the JSON Schema of a file of these settings.")] = False,
 ) -> int:  # fmt: skip
     """Keys that --set and --vary can name: values, default, condition and meaning."""
     if schema:
@@ -242,9 +212,6 @@ def keys(
     from simcost import api
 
     return emit(api.keys(*(groups or ())), format, output)
-
-
-offered(app)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -273,9 +240,7 @@ def run(argv: list[str]) -> int:
 
     progress.listen()
     try:
-        command = fast_parser.command(app, argv)
-        given_once.check(argv, command)
-        code = command.main(argv, standalone_mode=False, prog_name="simcost")
+        code = _answered(argv)
     except SimcostError as error:
         return _fail(str(error))
     except BrokenPipeError:
@@ -299,20 +264,25 @@ def run(argv: list[str]) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             sys.stdout.write(f"{error}\n")
             return 0
+        from simcost.cli.help import hints
+
         return _fail(hints.of(error.format_message(), argv, app))
     if code == _INTERRUPTED:  # Typer answers Ctrl-C by this code and says nothing
         return _fail("interrupted", code)
     return code if isinstance(code, int) else 0
 
 
-def _question(words: list[str]) -> object:
-    """Runs a command line for another command, which takes its errors."""
-    command = fast_parser.command(app, words)
-    given_once.check(words, command)
-    return command.main(words, standalone_mode=False, prog_name="simcost")
+def _answered(words: list[str]) -> Any:
+    """What a command line answers. Raises what its command raises, and the parser's errors."""
+    simple = None if completion.ASKED in os.environ else direct.line(app, words)
+    if simple is not None:
+        return simple()
+    from simcost.cli.line import parser
+
+    return parser.run(app, words)
 
 
-asking.runs[:] = [_question]
+asking.runs[:] = [_answered]
 
 
 def _fail(message: str, code: int = 2) -> int:

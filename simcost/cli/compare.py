@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from simcost.cli import options as o
+from simcost.cli.declared import Argument, Option
 from simcost.cli.output import emit
 
 
 def compare(
-    models: Annotated[list[str], typer.Argument(help="Models, each as --model takes it; one is enough with --variant.", autocompletion=o.model_names)],
+    models: Annotated[list[str], Argument(help="Models, each as --model takes it; one is enough with --variant.", autocompletion=o.model_names)],
     hw: o.Hw, batch: o.Batch = None, context: o.Context = None, isl: o.Isl = None, engine: o.Engine = None, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
-    prefill_batch: Annotated[str | None, typer.Option("--prefill-batch", metavar="<count>", help="Prompts of a prefill step; default one per replica and copy.")] = None,
+    prefill_batch: Annotated[str | None, Option("--prefill-batch", metavar="<count>", help="Prompts of a prefill step; default one per replica and copy.")] = None,
     images: o.Images = None, variant: o.Variant = None,
-    phase: Annotated[str | None, typer.Option("--phase", help="train: a training step of each, in place of decode and prefill.", autocompletion=o.starting(("train",)))] = None,
+    phase: Annotated[str | None, Option("--phase", help="train: a training step of each, in place of decode and prefill.", autocompletion=o.starting(("train",)))] = None,
     micro_batch: o.MicroBatch = None, global_batch: o.GlobalBatch = None, seq: o.Seq = None, stack: o.Stack = None, flops_convention: o.FlopsConvention = None, tokens: o.RunTokens = None,
     scheduler: o.Scheduler = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip

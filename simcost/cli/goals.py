@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated
 
-import typer
-
 from simcost.cli import options as o
+from simcost.cli.declared import Option
 from simcost.cli.output import emit
 from simcost.cli.pictures.also import also, ready
 from simcost.errors import SpecError
@@ -18,9 +17,9 @@ _ROOTS = ("hw", "plan", "phase", "model")
 
 def sensitivity(
     model: o.Model, hw: o.Hw, phase: o.Phase = "decode",
-    metric: Annotated[str | None, typer.Option("--metric", help="Metric whose elasticity is computed: tpot, ttft, usd, mfu or a full name; default: the time of the step.")] = None,
-    range: Annotated[str, typer.Option("--range", help="How far each number is varied to either side.")] = "5%",
-    only: Annotated[str | None, typer.Option("--only", help="Only numbers of hw, plan, phase or model.", autocompletion=o.starting(_ROOTS))] = None,
+    metric: Annotated[str | None, Option("--metric", help="Metric whose elasticity is computed: tpot, ttft, usd, mfu or a full name; default: the time of the step.")] = None,
+    range: Annotated[str, Option("--range", help="How far each number is varied to either side.")] = "5%",
+    only: Annotated[str | None, Option("--only", help="Only numbers of hw, plan, phase or model.", autocompletion=o.starting(_ROOTS))] = None,
     batch: o.Batch = None, context: o.OfDecode = None, isl: o.OfPrefill = None, past: o.PastOfPrefill = None,
     prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None, set: o.Set = None, price: o.Price = None,
     gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from simcost import metrics, settings
+from simcost.cli.declared import Argument, Option
 
 
 def model_names(incomplete: str) -> list[str]:
@@ -69,21 +68,19 @@ def assignments(incomplete: str) -> list[str]:
 
 
 MODEL = "Zoo name, Hugging Face repository of one, config.json, GGUF file, or a directory of one."
-Model = Annotated[str, typer.Option("--model", help=MODEL, autocompletion=model_names)]
-ModelArgument = Annotated[str, typer.Argument(help=MODEL, autocompletion=model_names)]
-Hw = Annotated[str, typer.Option("--hw", help="Profile name, or a profile.toml.", autocompletion=hardware_names)]
+Model = Annotated[str, Option("--model", help=MODEL, autocompletion=model_names)]
+ModelArgument = Annotated[str, Argument(help=MODEL, autocompletion=model_names)]
+Hw = Annotated[str, Option("--hw", help="Profile name, or a profile.toml.", autocompletion=hardware_names)]
 ModelOrAxis = Annotated[
-    str | None, typer.Option("--model", help=MODEL + " --vary model=... takes several.", autocompletion=model_names)
+    str | None, Option("--model", help=MODEL + " --vary model=... takes several.", autocompletion=model_names)
 ]
 HwOrAxis = Annotated[
     str | None,
-    typer.Option(
-        "--hw", help="Profile name, or a profile.toml; --vary hw=... takes several.", autocompletion=hardware_names
-    ),
+    Option("--hw", help="Profile name, or a profile.toml; --vary hw=... takes several.", autocompletion=hardware_names),
 ]
 Hws = Annotated[
     str,
-    typer.Option("--hw", help="Profile names, or profile.toml files: h100,h200,b200.", autocompletion=hardware_lists),
+    Option("--hw", help="Profile names, or profile.toml files: h100,h200,b200.", autocompletion=hardware_lists),
 ]
 _PHASE = settings.of("phase")
 # Under the options of a command that takes --set: one paragraph a group of keys.
@@ -100,7 +97,7 @@ def count(key: str, before: str = "") -> Any:
     one = _PHASE[key]
     text = f"{before}{one.meaning}" + (f"; default {one.default}" if one.default != "0" or before else "")
     more = "; 64k is 65,536" if key in ("context", "isl") else ""
-    return typer.Option(f"--{key.replace('_', '-')}", metavar="<count>", help=f"{text[:1].upper()}{text[1:]}{more}.")
+    return Option(f"--{key.replace('_', '-')}", metavar="<count>", help=f"{text[:1].upper()}{text[1:]}{more}.")
 
 
 Batch = Annotated[str | None, count("batch")]
@@ -114,16 +111,16 @@ PrefillPast = Annotated[str | None, count("prefill_past")]
 OfDecode = Annotated[str | None, count("context", "decode: ")]
 OfPrefill = Annotated[str | None, count("isl", "prefill: ")]
 PastOfPrefill = Annotated[str | None, count("past", "prefill: ")]
-Phase = Annotated[str, typer.Option("--phase", help="decode or prefill.", autocompletion=starting(settings.STEPS))]
-Drafts = Annotated[int, typer.Option("--drafts", help="Speculative decoding: tokens proposed per step, by the design's MTP module or by --draft-model.")]  # fmt: skip
-Acceptance = Annotated[float | None, typer.Option("--acceptance", help="Probability that a draft is accepted if those before it are.")]  # fmt: skip
-DraftModel = Annotated[str | None, typer.Option("--draft-model", help="Model that proposes tokens.", autocompletion=model_names)]  # fmt: skip
-PrefillPool = Annotated[str | None, typer.Option("--prefill-pool", metavar="<n:sizes>", help="Disaggregated: number and plan of the instances that prefill, 4:tp=8,ep=8.")]  # fmt: skip
-DecodePool = Annotated[str | None, typer.Option("--decode-pool", metavar="<n:sizes>", help="Disaggregated: number and plan of the instances that decode, 2:dp_attention=16,ep=16.")]  # fmt: skip
-Mtbf = Annotated[str | None, typer.Option("--mtbf", help="Of the run: mean time between failures of one GPU: 50000h; default Llama 3's.")]  # fmt: skip
-Restart = Annotated[str | None, typer.Option("--restart", help="Of the run: time from a failure to the next step: 15min; default 10 min, assumed.")]  # fmt: skip
-CheckpointRate = Annotated[str | None, typer.Option("--checkpoint-rate", help="Of the run: bytes that all ranks together write per second: '200 GB/s'; default 122 MB/s per GPU, Llama 3's.")]  # fmt: skip
-CheckpointInterval = Annotated[str | None, typer.Option("--checkpoint-interval", help="Of the run: training between two checkpoints: 1h; default the best one (Daly).")]  # fmt: skip
+Phase = Annotated[str, Option("--phase", help="decode or prefill.", autocompletion=starting(settings.STEPS))]
+Drafts = Annotated[int, Option("--drafts", help="Speculative decoding: tokens proposed per step, by the design's MTP module or by --draft-model.")]  # fmt: skip
+Acceptance = Annotated[float | None, Option("--acceptance", help="Probability that a draft is accepted if those before it are.")]  # fmt: skip
+DraftModel = Annotated[str | None, Option("--draft-model", help="Model that proposes tokens.", autocompletion=model_names)]  # fmt: skip
+PrefillPool = Annotated[str | None, Option("--prefill-pool", metavar="<n:sizes>", help="Disaggregated: number and plan of the instances that prefill, 4:tp=8,ep=8.")]  # fmt: skip
+DecodePool = Annotated[str | None, Option("--decode-pool", metavar="<n:sizes>", help="Disaggregated: number and plan of the instances that decode, 2:dp_attention=16,ep=16.")]  # fmt: skip
+Mtbf = Annotated[str | None, Option("--mtbf", help="Of the run: mean time between failures of one GPU: 50000h; default Llama 3's.")]  # fmt: skip
+Restart = Annotated[str | None, Option("--restart", help="Of the run: time from a failure to the next step: 15min; default 10 min, assumed.")]  # fmt: skip
+CheckpointRate = Annotated[str | None, Option("--checkpoint-rate", help="Of the run: bytes that all ranks together write per second: '200 GB/s'; default 122 MB/s per GPU, Llama 3's.")]  # fmt: skip
+CheckpointInterval = Annotated[str | None, Option("--checkpoint-interval", help="Of the run: training between two checkpoints: 1h; default the best one (Daly).")]  # fmt: skip
 MicroBatch = Annotated[str | None, count("micro_batch")]
 GlobalBatch = Annotated[str | None, count("global_batch")]
 Seq = Annotated[str | None, count("seq")]
@@ -145,11 +142,11 @@ def conventions(incomplete: str) -> list[str]:
 
 Scheduler = Annotated[
     str | None,
-    typer.Option("--scheduler", metavar="<address>", help="Workers of Dask distributed that do the work: tcp://host:port, or local:4 for processes here (extra 'scale')."),
+    Option("--scheduler", metavar="<address>", help="Workers of Dask distributed that do the work: tcp://host:port, or local:4 for processes here (extra 'scale')."),
 ]  # fmt: skip
 Stack = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--stack",
         help="Training framework and its version; default megatron-core-te. --set stack.<flag>=... changes a flag of it.",
         autocompletion=stacks,
@@ -157,17 +154,17 @@ Stack = Annotated[
 ]
 FlopsConvention = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--flops-convention", help="How MFU counts FLOPs: reference (causal, the default), palm, megatron, torchtitan, 6n and others.", autocompletion=conventions,
     ),
 ]  # fmt: skip
 RunTokens = Annotated[
     str | None,
-    typer.Option("--tokens", help="train: also price a run of this many tokens: 14.8T, 300B."),
+    Option("--tokens", help="train: also price a run of this many tokens: 14.8T, 300B."),
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--set",
         help="path=value: model.kv_lora_rank=1024, hw.memory.bandwidth='6 TB/s' or x1.5, plan.tp=8; `simcost keys` lists them.",
         autocompletion=assignments,
@@ -184,7 +181,7 @@ def engine_names(incomplete: str) -> list[str]:
 
 Engine = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--engine",
         help="Engine whose kernels are timed: vllm, sglang, trtllm, or torch (our own measurements); default any, the mean of all engines, kernel by kernel.",
         autocompletion=engine_names,
@@ -192,30 +189,28 @@ Engine = Annotated[
 ]
 Vary = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--vary", help="path=a,b,c: try each value; several --vary try all combinations.", autocompletion=assignments
     ),
 ]
 Iso = Annotated[
     str | None,
-    typer.Option(
-        "--iso", help="What a swap of --set keeps equal by solving for one width: params, active, flops or kv."
-    ),
+    Option("--iso", help="What a swap of --set keeps equal by solving for one width: params, active, flops or kv."),
 ]
 AssumeLlama = Annotated[
     bool,
-    typer.Option("--assume-llama", help="Read an unknown model_type as Llama's, also where its keys do not prove it."),
+    Option("--assume-llama", help="Read an unknown model_type as Llama's, also where its keys do not prove it."),
 ]
 Variant = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--variant",
         help="A variant of the first model: attention=gqa:8,ffn=dense,iso=params; hw=h20,plan.tp=16; engine=vllm; model=... takes another model.",
     ),
 ]
 Metric = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--metric",
         help="Metric that ranks the plans: usd, tpot, mfu or a full name; default tokens per second and GPU. With --phase serve: usd, gpus or throughput; default usd where --rate is stated.",
         autocompletion=starting(metrics.ranking()),
@@ -223,40 +218,38 @@ Metric = Annotated[
 ]
 Solve = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--solve", help="Number to solve for, with --for: hw.memory.bandwidth, plan.tp, batch, model.num_hidden_layers.",
         autocompletion=assignments,
     ),
 ]  # fmt: skip
 For = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--for",
         help="Goal of --solve: tpot=20ms (at most), 'tpot<=20ms', usd=0.5, 'output_tokens_per_s_per_gpu>=100'.",
     ),
 ]
 Groups = Annotated[
     list[str] | None,
-    typer.Argument(
+    Argument(
         help=f"{', '.join(settings.ROOTS[:-1])} or {settings.ROOTS[-1]}; default all.",
         autocompletion=starting(settings.ROOTS),
     ),
 ]
 Gpus = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--gpus", metavar="<count>", help="GPUs of the cluster: the plan must fit on them; the others run copies of it."
     ),
 ]
 Nodes = Annotated[
     str | None,
-    typer.Option(
-        "--nodes", metavar="<count>", help="The size of the cluster in nodes (scale-up domains of the profile)."
-    ),
+    Option("--nodes", metavar="<count>", help="The size of the cluster in nodes (scale-up domains of the profile)."),
 ]
 Counts = Annotated[
     str,
-    typer.Option(
+    Option(
         "--gpus",
         metavar="<count>",
         help="Number of devices to use: 8, or each of 1,2,4,8; with --phase serve the number available, default: as many as needed.",
@@ -264,7 +257,7 @@ Counts = Annotated[
 ]
 Price = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--price",
         metavar="<price>",
         help="USD per device and hour, instead of the profile's; or one of its prices: low, high, marketplace; or a file.csv.",
@@ -273,7 +266,7 @@ Price = Annotated[
 ]
 Format = Annotated[
     str,
-    typer.Option(
+    Option(
         "--format",
         help="console, csv, markdown or json; default: by the suffix of -o, else console.",
         autocompletion=starting(("console", "csv", "markdown", "json")),
@@ -281,19 +274,17 @@ Format = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "-o",
         "--output",
         help="Write to this file, in the format of its suffix or of --format; .png, .svg and .pdf draw a figure, .html is a report; - is stdout.",
     ),
 ]
-Plot = Annotated[
-    Path | None, typer.Option("--plot", help="Also draw to this .png, .svg, .pdf or .html (extra 'plot').")
-]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 when the design does not fit.")]
+Plot = Annotated[Path | None, Option("--plot", help="Also draw to this .png, .svg, .pdf or .html (extra 'plot').")]
+Strict = Annotated[bool, Option("--strict", help="Exit with 3 when the design does not fit.")]
 Order = Annotated[
     str,
-    typer.Option(
+    Option(
         "--order",
         help="Order of the rows: time (the longest first) or execution.",
         autocompletion=starting(("time", "execution")),
@@ -301,12 +292,12 @@ Order = Annotated[
 ]
 Op = Annotated[
     str | None,
-    typer.Option("--op", help="One kernel in full, by its name or the end of it: formula, curves with parameters, nearest measured rows, parts of its interval."),
+    Option("--op", help="One kernel in full, by its name or the end of it: formula, curves with parameters, nearest measured rows, parts of its interval."),
 ]  # fmt: skip
-Top = Annotated[str | None, typer.Option("--top", metavar="<count>", help="Show only this many of the longest rows.")]
+Top = Annotated[str | None, Option("--top", metavar="<count>", help="Show only this many of the longest rows.")]
 Details = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--details",
         help="Show all on the console: also terms, metrics, notes and sources that the short page leaves out.",
     ),

@@ -6,22 +6,21 @@ says and is missing in `_PATHS`; then two values for one thing pass unseen.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from simcost import settings
+from simcost.cli.declared import Command, Option, Parameter, names
 from simcost.cli.output import noting
-from simcost.cli.pictures.pictured import Pictured, parsed
+from simcost.cli.pictures import pictured
 from simcost.errors import SpecError
 from simcost.settings import SIZES
 
 _FILE, _ISO, _LLAMA = "plan", "iso", "assume_llama"
-_SWAPS = ("attention", "ffn")
+SWAPS = ("attention", "ffn")
 _STEP = tuple(settings.of("phase"))
 _PATHS = {
     **{key: key for key in _STEP},
@@ -32,64 +31,54 @@ _PATHS = {
 }
 
 
-class Question(Pictured):
-    """Adds the options of a plan to a command that has --set, and leaves their values there."""
+def parameters(command: Command) -> list[Parameter]:
+    """The parameters of a command's function, and those of plans and pictures."""
+    own = names(command.function)
+    drawn = pictured.options() if command.pictured else []
+    return [*command.parameters(), *added(command), *(one for one in drawn if one.name not in own)]
 
-    def __init__(self, *words: Any, params: list[Any], **more: Any) -> None:
-        own = {one.name for one in params}
-        self.added = [copy.copy(one) for one in _options() if one.name not in own]
-        super().__init__(*words, params=[*params, *self.added], **more)
 
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """The options, then the plan's in a section of their own: sizes share a line."""
-        every, added = self.params, self.added
-        self.params = [one for one in every if one not in added]
-        super().format_options(ctx, formatter)
-        self.params = every
-        sizes = ", ".join(one.opts[0] for one in added if one.name in SIZES)
-        lines = [
-            (f"{sizes} <count>", "Sizes of the plan: --tp 8 is --set plan.tp=8."),
-            *((f"--set model.{key}=...", _sentence(settings.of("model")[key].meaning)) for key in _SWAPS),
-            *(one.get_help_record(ctx) for one in added if one.name not in SIZES),
-        ]
-        with formatter.section("Plan and swaps"):
-            formatter.write_dl(lines)
+def added(command: Command) -> list[Parameter]:
+    """The options of a plan that a command takes and that are not its own."""
+    return [one for one in options() if one.name not in names(command.function)] if command.planned else []
 
-    def invoke(self, ctx: Any) -> Any:
-        """Raises SpecError for a value that is given twice."""
-        # Here, not further in: imports in deeper frames cross a block of the interpreter's stack over and over, which costs numpy's 13 ms.
-        import simcost.api  # noqa: F401
-        from simcost.grammar import full
 
-        added = {one.name: ctx.params.pop(one.name) for one in self.added}
-        file = added.pop(_FILE)
-        typed = _typed(_said(ctx.params, added), full)
-        ctx.params["set"] = [*(ctx.params["set"] or []), *_sizes(added)]
-        notes = [] if file is None else _filled(ctx, file, typed)
-        with noting(notes):
-            return super().invoke(ctx)
+@contextmanager
+def settled(ctx: Any, taken: Iterable[str]) -> Iterator[None]:
+    """A context in which a command runs: the options of a plan, those that are not its own (`taken`), leave `ctx.params`, and their values stand
+    in its "set". `ctx`: the parser's context, or a `Line`. Raises SpecError for a value that is given twice."""
+    from simcost.grammar import full
+
+    given = {name: ctx.params.pop(name) for name in taken}
+    file = given.pop(_FILE)
+    typed = _typed(_said(ctx.params, given), full)
+    ctx.params["set"] = [*(ctx.params["set"] or []), *_sizes(given)]
+    notes = [] if file is None else _filled(ctx, file, typed)
+    with noting(notes):
+        yield
 
 
 @cache
-def _options() -> list[Any]:
+def options() -> list[Parameter]:
+    """The options of a plan, each None where a line does not state it."""
     known = settings.of("plan")
     declared: dict[str, Any] = {
-        key: Annotated[str | None, typer.Option(f"--{key.replace('_', '-')}", metavar="<count>", help=_sentence(known[key].meaning))]
+        key: Annotated[str | None, Option(f"--{key.replace('_', '-')}", metavar="<count>", help=sentence(known[key].meaning))]
         for key in SIZES
     }  # fmt: skip
-    declared[_ISO] = Annotated[str | None, typer.Option("--iso", help=_sentence(settings.of("model")["iso"].meaning))]
+    declared[_ISO] = Annotated[str | None, Option("--iso", help=sentence(settings.of("model")["iso"].meaning))]
     declared[_LLAMA] = Annotated[
-        bool | None, typer.Option("--assume-llama", help=_sentence(settings.of("model")[_LLAMA].meaning))
+        bool | None, Option("--assume-llama", help=sentence(settings.of("model")[_LLAMA].meaning))
     ]
     declared[_FILE] = Annotated[
         Path | None,
-        typer.Option("--plan", help="File of settings (.toml, .json): tables as in `simcost keys --schema`. Options of the command line override it."),
+        Option("--plan", help="File of settings (.toml, .json): tables as in `simcost keys --schema`. Options of the command line override it."),
     ]  # fmt: skip
 
-    return parsed(declared)
+    return [Parameter(name, hint, hint.__metadata__[0], None) for name, hint in declared.items()]
 
 
-def _sentence(meaning: str) -> str:
+def sentence(meaning: str) -> str:
     return f"{meaning[:1].upper()}{meaning[1:]}."
 
 

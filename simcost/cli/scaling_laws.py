@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from simcost.cli import options as o
+from simcost.cli.declared import Argument, Option
 from simcost.cli.output import emit
 
 
@@ -25,7 +24,7 @@ def listed(format: o.Format = "", output: o.Out = None, strict: o.Strict = False
 
 
 def shown(
-    name: Annotated[str, typer.Argument(help="Name of a law, or a file.", autocompletion=_names)],
+    name: Annotated[str, Argument(help="Name of a law, or a file.", autocompletion=_names)],
     format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """A published scaling law: formula, coefficients with their errors, ranges, what it counts, source."""
@@ -35,12 +34,12 @@ def shown(
 
 
 def loss(
-    model: Annotated[str | None, typer.Option("--model", help=o.MODEL, autocompletion=o.model_names)] = None,
-    tokens: Annotated[str | None, typer.Option("--tokens", help="Training tokens: 1.4T, 300B, 1.4e12.")] = None,
-    training_flops: Annotated[str | None, typer.Option("--training-flops", help="Training compute in FLOPs, instead of a model: 5.76e23.")] = None,
-    isl: Annotated[str | None, typer.Option("--isl", metavar="<count>", help="Tokens of a training sequence, where a law counts FLOPs of attention; default 4096.")] = None,
+    model: Annotated[str | None, Option("--model", help=o.MODEL, autocompletion=o.model_names)] = None,
+    tokens: Annotated[str | None, Option("--tokens", help="Training tokens: 1.4T, 300B, 1.4e12.")] = None,
+    training_flops: Annotated[str | None, Option("--training-flops", help="Training compute in FLOPs, instead of a model: 5.76e23.")] = None,
+    isl: Annotated[str | None, Option("--isl", metavar="<count>", help="Tokens of a training sequence, where a law counts FLOPs of attention; default 4096.")] = None,
     range: Annotated[
-        str, typer.Option("--range", help="Range in which laws are used: fitted, or published (as far as their sources used them).", autocompletion=o.starting(("fitted", "published")))
+        str, Option("--range", help="Range in which laws are used: fitted, or published (as far as their sources used them).", autocompletion=o.starting(("fitted", "published")))
     ] = "fitted",
     set: o.Set = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip

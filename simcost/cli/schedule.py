@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from simcost import units
 from simcost.cli import options as o
+from simcost.cli.declared import Argument, Option
 from simcost.cli.output import check, emit
 from simcost.errors import SpecError, nearest
 from simcost.texts import csv_dicts, text
@@ -25,18 +24,18 @@ def _names(incomplete: str) -> list[str]:
 
 
 def schedule(
-    schedules: Annotated[list[str], typer.Argument(help="gpipe, 1f1b, interleaved, zb-h1, zb-h2, zb-1p, zb-2p, zb-v, v-half, dualpipe, dualpipev; several are ranked.", autocompletion=_names)],
-    pp: Annotated[int, typer.Option("--pp", help="Pipeline ranks. zb-v, v-half and dualpipev put two virtual stages on each rank, interleaved puts --vpp.")],
-    microbatches: Annotated[int, typer.Option("--microbatches", help="Micro-batches per step, of both directions together.")],
-    forward: Annotated[str, typer.Option("--forward", help=f"Time of the forward of one micro-batch through one virtual stage, {_TIME}.")] = "",
-    backward: Annotated[str, typer.Option("--backward", help="Time of the gradient of the input only; default: the time of a forward.")] = "",
-    weight: Annotated[str, typer.Option("--weight", help="Time of the gradient of the weights; default: the time of a forward.")] = "",
-    hop: Annotated[str, typer.Option("--hop", help="Time of a hop between two ranks; both ranks can compute meanwhile.")] = "0",
-    vpp: Annotated[int | None, typer.Option("--vpp", help="Virtual stages per rank of interleaved; default 2.")] = None,
-    overlapped: Annotated[str, typer.Option("--overlapped", help="Time of a forward together with both gradients of another micro-batch; default: their sum.")] = "",
-    stage_times: Annotated[Path | None, typer.Option("--stage-times", help="CSV of stage,F,B,W: durations of each virtual stage, in place of the three.")] = None,
-    no_barrier: Annotated[bool, typer.Option("--no-barrier", help="No barrier at the end of the step: time of the steady period, the longest span of a rank.")] = False,
-    format: o.Format = "", output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file; .png, .svg, .pdf and .html draw it (extra 'plot'), .trace.json is for Perfetto.")] = None,
+    schedules: Annotated[list[str], Argument(help="gpipe, 1f1b, interleaved, zb-h1, zb-h2, zb-1p, zb-2p, zb-v, v-half, dualpipe, dualpipev; several are ranked.", autocompletion=_names)],
+    pp: Annotated[int, Option("--pp", help="Pipeline ranks. zb-v, v-half and dualpipev put two virtual stages on each rank, interleaved puts --vpp.")],
+    microbatches: Annotated[int, Option("--microbatches", help="Micro-batches per step, of both directions together.")],
+    forward: Annotated[str, Option("--forward", help=f"Time of the forward of one micro-batch through one virtual stage, {_TIME}.")] = "",
+    backward: Annotated[str, Option("--backward", help="Time of the gradient of the input only; default: the time of a forward.")] = "",
+    weight: Annotated[str, Option("--weight", help="Time of the gradient of the weights; default: the time of a forward.")] = "",
+    hop: Annotated[str, Option("--hop", help="Time of a hop between two ranks; both ranks can compute meanwhile.")] = "0",
+    vpp: Annotated[int | None, Option("--vpp", help="Virtual stages per rank of interleaved; default 2.")] = None,
+    overlapped: Annotated[str, Option("--overlapped", help="Time of a forward together with both gradients of another micro-batch; default: their sum.")] = "",
+    stage_times: Annotated[Path | None, Option("--stage-times", help="CSV of stage,F,B,W: durations of each virtual stage, in place of the three.")] = None,
+    no_barrier: Annotated[bool, Option("--no-barrier", help="No barrier at the end of the step: time of the steady period, the longest span of a rank.")] = False,
+    format: o.Format = "", output: Annotated[Path | None, Option("-o", "--output", help="Write to this file; .png, .svg, .pdf and .html draw it (extra 'plot'), .trace.json is for Perfetto.")] = None,
     details: o.Details = False,
 ) -> int:  # fmt: skip
     """Pipeline schedules from given durations: time, bubble and its cause, and chunks that a rank keeps."""

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from simcost import streams
 from simcost.cli import options as o
+from simcost.cli.declared import Option
 from simcost.cli.output import MOST_ROWS, chosen, emit, streamed
 from simcost.cli.pictures.also import also, ready
 from simcost.errors import SpecError
@@ -21,7 +20,7 @@ STREAMED = 20_000  # points from which the rows of a CSV file go there block by 
 
 def sweep(
     model: o.ModelOrAxis = None, hw: o.HwOrAxis = None, phase: o.Phase = "decode", vary: o.Vary = None,
-    pareto: Annotated[str, typer.Option("--pareto", help="Two metrics of the Pareto front: tpot,params_total:more (the default of decode).")] = "",
+    pareto: Annotated[str, Option("--pareto", help="Two metrics of the Pareto front: tpot,params_total:more (the default of decode).")] = "",
     plot: o.Plot = None,
     batch: o.Batch = None, context: o.OfDecode = None, isl: o.OfPrefill = None, past: o.PastOfPrefill = None,
     prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None, set: o.Set = None, price: o.Price = None,

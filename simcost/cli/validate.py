@@ -7,32 +7,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from simcost.cli import options as o
+from simcost.cli.declared import Argument, Commands, Option
 from simcost.cli.output import check, emit
-from simcost.cli.question import Question
 from simcost.errors import SpecError
 
-app = typer.Typer(no_args_is_help=True, help="Score predictions against measurements.", rich_markup_mode=None)
+app = Commands("Score predictions against measurements.")
 
 
 @app.command("blocks")
 def blocks(
     hw: o.Hw,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
+    device: Annotated[str, Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="Layers of this model; repeat. Default: random designs.", autocompletion=o.model_names)
+        list[str] | None, Option("--model", "-m", help="Layers of this model; repeat. Default: random designs.", autocompletion=o.model_names)
     ] = None,
-    count: Annotated[int, typer.Option("--blocks", help="Number of random designs.", min=1)] = 30,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the random designs; calibration uses 0.", min=1)] = 1,
-    dtype: Annotated[str, typer.Option("--dtype", help="bf16 or fp32.")] = "bf16",
-    seconds: Annotated[float, typer.Option("--seconds", help="Time per block.", min=0.05)] = 2.0,
+    count: Annotated[int, Option("--blocks", help="Number of random designs.", min=1)] = 30,
+    seed: Annotated[int, Option("--seed", help="Seed of the random designs; calibration uses 0.", min=1)] = 1,
+    dtype: Annotated[str, Option("--dtype", help="bf16 or fp32.")] = "bf16",
+    seconds: Annotated[float, Option("--seconds", help="Time per block.", min=0.05)] = 2.0,
     threads: Annotated[
-        int | None, typer.Option("--threads", help="CPU threads; default: those of the profile's rows, or 1.", min=1)
+        int | None, Option("--threads", help="CPU threads; default: those of the profile's rows, or 1.", min=1)
     ] = None,
-    budget: Annotated[str | None, typer.Option("--budget", help="Stop cleanly after this time, e.g. 8m.")] = None,
-    backward: Annotated[bool, typer.Option("--backward/--forward-only", help="Also measure training steps of the layers.")] = True,
+    budget: Annotated[str | None, Option("--budget", help="Stop cleanly after this time, e.g. 8m.")] = None,
+    backward: Annotated[bool, Option("--backward/--forward-only", help="Also measure training steps of the layers.")] = True,
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Build real torch layers, measure them, and compare with the predictions and their intervals."""
@@ -50,7 +48,7 @@ def blocks(
 
 @app.command("kernels")
 def kernels(
-    hw: Annotated[str | None, typer.Argument(help="Only rows of this device.", autocompletion=o.hardware_names)] = None,
+    hw: Annotated[str | None, Argument(help="Only rows of this device.", autocompletion=o.hardware_names)] = None,
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Published kernel timings that were not used in any fit: DeepGEMM, FlashAttention, FlashMLA, InferSim, DeepEP and others."""
@@ -61,7 +59,7 @@ def kernels(
 
 @app.command("memory")
 def memory(
-    logs: Annotated[Path | None, typer.Argument(help="CSV of start-up logs; default: those that ship.")] = None,
+    logs: Annotated[Path | None, Argument(help="CSV of start-up logs; default: those that ship.")] = None,
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Start-up logs of vLLM, SGLang and TensorRT-LLM: weights, activations, pool and concurrency, printed against predicted."""
@@ -72,9 +70,9 @@ def memory(
 
 @app.command("training")
 def training(
-    sources: Annotated[list[str] | None, typer.Argument(help="Only rows of these sources; default: all.")] = None,
-    folder: Annotated[Path | None, typer.Option("--folder", help="Rows of a folder with sources.csv and models.csv; default: those that ship.")] = None,
-    write: Annotated[bool, typer.Option("--write", help="Write the coefficients of these sources into workloads/stacks.")] = False,
+    sources: Annotated[list[str] | None, Argument(help="Only rows of these sources; default: all.")] = None,
+    folder: Annotated[Path | None, Option("--folder", help="Rows of a folder with sources.csv and models.csv; default: those that ship.")] = None,
+    write: Annotated[bool, Option("--write", help="Write the coefficients of these sources into workloads/stacks.")] = False,
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Published training steps: time, memory and bubbles, cold and with the coefficients of their stacks, beside the errors of other predictors."""
@@ -84,15 +82,15 @@ def training(
     return emit(result(tuple(sources or ()), None, folder, write), format, output)
 
 
-@app.command("serving", cls=Question)
+@app.command("serving", planned=True)
 def serving(
-    rows: Annotated[Path | None, typer.Argument(help="A benchmark of your own: CSV (docs/howto/validate-on-your-own-benchmark.md), or the JSON of vllm bench serve or of SGLang's bench_serving; or rows with the columns of aiconfigurator-core's silicon_sample.csv, default: those of the installed package (extra validate).")] = None,
-    sample: Annotated[bool, typer.Option("--sample/--no-sample", help="Compare with the silicon sample.")] = True,
-    published: Annotated[bool, typer.Option("--published/--no-published", help="Also compare with published measurements that ship.")] = True,
-    peer: Annotated[str | None, typer.Option("--peer", help="Python interpreter with aiconfigurator, whose predictions are shown beside; default: this one, if it has it.")] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Picture of predicted over measured TPOT: .png or .svg.")] = None,
-    model: Annotated[str, typer.Option("--model", help="Your benchmark: the model, where the file does not state it.", autocompletion=o.model_names)] = "",
-    hw: Annotated[str, typer.Option("--hw", help="Your benchmark: the device, where the file does not state it.", autocompletion=o.hardware_names)] = "",
+    rows: Annotated[Path | None, Argument(help="A benchmark of your own: CSV (docs/howto/validate-on-your-own-benchmark.md), or the JSON of vllm bench serve or of SGLang's bench_serving; or rows with the columns of aiconfigurator-core's silicon_sample.csv, default: those of the installed package (extra validate).")] = None,
+    sample: Annotated[bool, Option("--sample/--no-sample", help="Compare with the silicon sample.")] = True,
+    published: Annotated[bool, Option("--published/--no-published", help="Also compare with published measurements that ship.")] = True,
+    peer: Annotated[str | None, Option("--peer", help="Python interpreter with aiconfigurator, whose predictions are shown beside; default: this one, if it has it.")] = None,
+    plot: Annotated[Path | None, Option("--plot", help="Picture of predicted over measured TPOT: .png or .svg.")] = None,
+    model: Annotated[str, Option("--model", help="Your benchmark: the model, where the file does not state it.", autocompletion=o.model_names)] = "",
+    hw: Annotated[str, Option("--hw", help="Your benchmark: the device, where the file does not state it.", autocompletion=o.hardware_names)] = "",
     engine: o.Engine = None, set: o.Set = None, scheduler: o.Scheduler = None, format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Measured serving of vLLM, SGLang and TensorRT-LLM beside predictions: the silicon sample by slice beside AIConfigurator's predictions, published rows by source, or a benchmark of your own."""
@@ -127,7 +125,7 @@ def serving(
 
 @app.command("recipes")
 def recipes(
-    write: Annotated[bool, typer.Option("--write", help="Fit the terms of the host on these steps and write them into workloads/rl-stacks.")] = False,
+    write: Annotated[bool, Option("--write", help="Fit the terms of the host on these steps and write them into workloads/rl-stacks.")] = False,
     scheduler: o.Scheduler = None, format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Published steps of reinforcement learning (NeMo-RL, verl and others) and published recipes beside predictions: the step, its phases and their order, GPU hours."""

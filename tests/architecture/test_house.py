@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 
 from simcost.cli.app import app
+from simcost.cli.line import parser
 from simcost.model import load as models
 from simcost.model.classes.family import families
 from simcost.registry import discover
@@ -71,7 +71,7 @@ def test_every_shipped_model_has_a_source_and_a_known_family():
 
 def test_every_command_has_a_page():
     pages = {path.stem for path in (ROOT / "docs" / "cli").glob("*.md")} - {"index"}
-    found = [command.split(" ", 1)[1] for command in commands(typer.main.get_command(app), "simcost")]
+    found = [command.split(" ", 1)[1] for command in commands(parser.whole(app), "simcost")]
     assert pages == {name.replace(" ", "-") for name in found}
     for name in found:
         assert (

@@ -349,7 +349,7 @@ def test_names_complete_in_the_shell():
         "COMP_CWORD": "3",
     }
     done = subprocess.run(
-        [sys.executable, "-c", "from simcost.cli.app import app; app(prog_name='simcost')"],
+        [sys.executable, "-c", "from simcost.cli.app import main; main()"],
         capture_output=True,
         text=True,
         env=environment,

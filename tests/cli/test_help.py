@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
-from simcost.cli import fast_parser
 from simcost.cli.app import app, run
 from simcost.cli.help.examples import EXAMPLES, SUBJECTS
+from simcost.cli.line import parser
 
 GEMM = "batch,m,n,k,x,w,compute,seconds\n" + "".join(
     f"1,{m},{n},4096,bf16,bf16,bf16,{2e-6 + 2 * m * n * 4096 / 6e14}\n" for m in (16, 64, 256, 1024) for n in (1024, 2048, 4096, 8192)
@@ -26,7 +25,7 @@ EVERY = list(dict.fromkeys(line for lines in EXAMPLES.values() for line in lines
 
 
 def commands(found: Any = None, path: str = "") -> Iterator[tuple[str, Any]]:
-    found = typer.main.get_command(app) if found is None else found
+    found = parser.whole(app) if found is None else found
     yield path, found
     for name, each in getattr(found, "commands", {}).items():
         yield from commands(each, f"{path} {name}".strip())
@@ -62,7 +61,7 @@ def test_an_example_runs(line: str, folder: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("line", [line for line in EVERY if line.startswith(tuple(PARSED))])
 def test_an_example_that_takes_long_is_read(line: str) -> None:
     words = shlex.split(line)
-    command = fast_parser.command(app, words)
+    command = parser.command(app, words)
     context = None
     while hasattr(command, "commands"):
         context = command.make_context(words[0], words[:1], parent=context, resilient_parsing=True)

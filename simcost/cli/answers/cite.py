@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from simcost.cli import options as o
 from simcost.cli.answers import asking
+from simcost.cli.declared import Argument, Option, Rest
 from simcost.cli.output import FORMATS, emit, write
 from simcost.errors import SpecError, nearest
 
@@ -15,13 +14,13 @@ BIBTEX = "bibtex"
 LOOSE = {"allow_extra_args": True, "ignore_unknown_options": True}  # the options are those of the question
 Style = Annotated[
     str,
-    typer.Option("--format", help="bibtex, console, csv, markdown or json; default: by the suffix of -o (.bib is bibtex), else console.", autocompletion=o.starting((BIBTEX, "console", "csv", "markdown", "json"))),
+    Option("--format", help="bibtex, console, csv, markdown or json; default: by the suffix of -o (.bib is bibtex), else console.", autocompletion=o.starting((BIBTEX, "console", "csv", "markdown", "json"))),
 ]  # fmt: skip
 
 
 def cite(
-    context: typer.Context,
-    answer: Annotated[str, typer.Argument(help="A saved result (a file of --format json -o), or a question: decode, train, serve or another command, followed by its options.")],
+    context: Rest,
+    answer: Annotated[str, Argument(help="A saved result (a file of --format json -o), or a question: decode, train, serve or another command, followed by its options.")],
     format: Style = "", output: o.Out = None, details: o.Details = False,
 ) -> int:  # fmt: skip
     """The sources of a result: papers, facts of the device, price, measurements; as a table or as BibTeX."""

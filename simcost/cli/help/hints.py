@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import typer
-
+from simcost.cli.declared import Argument, Commands, Parameter
+from simcost.cli.question import parameters
 from simcost.errors import nearest
 
 _LISTED = {
@@ -16,7 +15,7 @@ _LISTED = {
 _MOST = 5  # commands that a line names
 
 
-def of(message: str, argv: Sequence[str], app: typer.Typer) -> str:
+def of(message: str, argv: Sequence[str], app: Commands) -> str:
     """The message of a command line that was refused, in one line."""
     if message.startswith("Got unexpected extra argument"):
         return (
@@ -35,58 +34,49 @@ def of(message: str, argv: Sequence[str], app: typer.Typer) -> str:
     return message
 
 
-def _meant(word: str, argv: Sequence[str], app: typer.Typer) -> str:
+def _meant(word: str, argv: Sequence[str], app: Commands) -> str:
     """The command that a word stands for, or the commands among which it was looked for."""
     if word in _LISTED:
         return f"; did you mean 'simcost list {_LISTED[word]}'?"
     before = list(argv[: argv.index(word)]) if word in argv else []
-    group = typer.main.get_command(app)
     for one in before:
-        group = getattr(group, "commands", {}).get(one, group)
-    known = [name for name, command in getattr(group, "commands", {}).items() if not command.hidden]
+        app = app.groups[one][0] if one in app.groups else app
+    known = [*app.commands, *app.groups]
     listed = f" (one of {', '.join(known)})" if before else " (simcost --help lists them)"
     return f"{listed}{nearest(word, known)}"
 
 
-def _asked(argv: Sequence[str], app: typer.Typer) -> tuple[str, Any]:
-    """(name, command) of a line; ("", None) where it names none."""
+def _asked(argv: Sequence[str], app: Commands) -> tuple[str, list[Parameter]]:
+    """(words of the command, its parameters) of a line; ("", []) where it names none."""
     said = f"{' '.join(argv)} "
-    return next(
-        (one for one in _commands(typer.main.get_command(app), "") if said.startswith(f"{one[0]} ")), ("", None)
-    )
+    found = next(((name, one) for name, one in app.leaves() if said.startswith(f"{name} ")), None)
+    return ("", []) if found is None else (found[0], parameters(found[1]))
 
 
-def _argument(word: str, argv: Sequence[str], app: typer.Typer) -> str:
+def _argument(word: str, argv: Sequence[str], app: Commands) -> str:
     """The argument of the asked command that an option's word means, `models` for --model, `name` of `show hardware` for --hw; "" if none."""
-    asked, command = _asked(argv, app)
-    names = [str(one.name) for one in getattr(command, "params", ()) if one.param_type_name == "argument"]
+    asked, given = _asked(argv, app)
+    names = [one.name for one in given if isinstance(one.declared, Argument)]
     list_ = _LISTED.get(word)
     own = list_ is not None and _LISTED.get(asked.split(" ")[-1]) == list_
     return next((name for name in names if name in (word, f"{word}s") or (own and name == "name")), "")
 
 
-def _wanted(option: str, argv: Sequence[str], app: typer.Typer) -> str:
+def _wanted(option: str, argv: Sequence[str], app: Commands) -> str:
     """What a value that is missing means: the first sentence of its help."""
-    for one in getattr(_asked(argv, app)[1], "params", ()):
-        if option in (*one.opts, str(one.metavar), str(one.name).upper()) and getattr(one, "help", None):
-            sentence = re.split(r"(?<=[a-z)])[.;:] ", str(one.help))[0].rstrip(".")
+    for one in _asked(argv, app)[1]:
+        how = one.declared.how
+        if option in (*one.declared.names, how.get("metavar"), one.name, one.name.upper()) and how.get("help"):
+            sentence = re.split(r"(?<=[a-z)])[.;:] ", str(how["help"]))[0].rstrip(".")
             return f": {sentence if sentence[:2].isupper() else sentence[:1].lower() + sentence[1:]}"
     return ""
 
 
-def owners(app: typer.Typer, option: str) -> list[str]:
+def owners(app: Commands, option: str) -> list[str]:
     """The commands that have an option, "train", "loss", the first few of many; [] where none has."""
     found = [
         name
-        for name, command in _commands(typer.main.get_command(app), "")
-        if any(option in (*one.opts, *one.secondary_opts) for one in command.params)
+        for name, command in app.leaves()
+        if any(option in word.split("/") for one in parameters(command) for word in one.declared.names)
     ]
     return found if len(found) <= _MOST else [*found[:_MOST], f"{len(found) - _MOST} more"]
-
-
-def _commands(group: Any, before: str) -> Iterator[tuple[str, Any]]:
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from _commands(command, f"{before}{name} ")
-        else:
-            yield f"{before}{name}", command

@@ -15,13 +15,13 @@ from contextlib import redirect_stdout
 
 from simcost import settings
 
-_ASKED = "_SIMCOST_COMPLETE"  # Typer's, of the name of the program
+ASKED = "_SIMCOST_COMPLETE"  # Typer's, of the name of the program
 _BREAKS = ("=", ":")
 
 
 def completing(run: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
     """`run`, of a command or of a question of bash for candidates."""
-    if os.environ.get(_ASKED) != "complete_bash":
+    if os.environ.get(ASKED) != "complete_bash":
         return run
 
     def answered(argv: list[str]) -> int:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from typing import Annotated
 
-import typer
-
 from simcost.cli import options as o
+from simcost.cli.declared import Argument
 from simcost.cli.output import write
 
 
 def schema(
     name: Annotated[
         str,
-        typer.Argument(
+        Argument(
             help="result: what --format json prints; plan: what --plan reads.",
             autocompletion=o.starting(("result", "plan")),
         ),

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from simcost.cli import options as o
+from simcost.cli.declared import Argument, Option
 from simcost.cli.output import check, emit
 from simcost.errors import plain
 
@@ -19,15 +18,15 @@ _MILLION = 1_000_000
 
 
 def trace(
-    file: Annotated[Path, typer.Argument(help="Trace of one rank, as torch.profiler's export_chrome_trace writes it: .json or .json.gz.")],
+    file: Annotated[Path, Argument(help="Trace of one rank, as torch.profiler's export_chrome_trace writes it: .json or .json.gz.")],
     model: o.Model, hw: o.Hw,
-    phase: Annotated[str, typer.Option("--phase", help="decode, prefill or train.", autocompletion=o.starting(("decode", "prefill", "train")))] = "decode",
+    phase: Annotated[str, Option("--phase", help="decode, prefill or train.", autocompletion=o.starting(("decode", "prefill", "train")))] = "decode",
     batch: o.Batch = None, context: o.OfDecode = None, isl: o.OfPrefill = None, past: o.PastOfPrefill = None,
     micro_batch: o.MicroBatch = None, global_batch: o.GlobalBatch = None, seq: o.Seq = None, stack: o.Stack = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Steps that the trace holds; default those that torch.profiler marked (ProfilerStep#).")] = None,
-    within: Annotated[str, typer.Option("--within", help="Only what runs within this annotation (record_function), each occurrence a step.")] = "",
-    device: Annotated[int | None, typer.Option("--device", help="Number of the GPU, where the trace has several.")] = None,
-    rules: Annotated[Path | None, typer.Option("--rules", help="Your own rules for names of kernels, before those of workloads/kernels/classes.toml.")] = None,
+    steps: Annotated[int | None, Option("--steps", help="Steps that the trace holds; default those that torch.profiler marked (ProfilerStep#).")] = None,
+    within: Annotated[str, Option("--within", help="Only what runs within this annotation (record_function), each occurrence a step.")] = "",
+    device: Annotated[int | None, Option("--device", help="Number of the GPU, where the trace has several.")] = None,
+    rules: Annotated[Path | None, Option("--rules", help="Your own rules for names of kernels, before those of workloads/kernels/classes.toml.")] = None,
     engine: o.Engine = None, set: o.Set = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """A trace of torch.profiler beside the prediction, kernel by kernel: what differs most, gaps, and communication that is hidden."""

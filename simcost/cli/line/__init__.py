@@ -1,0 +1,1 @@
+"""How a command line is read: a simple line at once, every other by the parser."""
