@@ -230,6 +230,11 @@ def main(argv: list[str] | None = None) -> None:
     sys.exit(code)
 
 
+# A frame this large gets a block of the interpreter's stack that has room for all frames above it: at the end of a small block every call
+# there would ask the system for a block and give it back, which costs imports a tenth of a question.
+_ROOM = 40_000
+main.__code__ = main.__code__.replace(co_stacksize=_ROOM)
+
 _INTERRUPTED = 130  # exit code of shells for what Ctrl-C ended
 _COLLECTED = 100_000  # objects between two searches for circles: a query makes few
 
