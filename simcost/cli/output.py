@@ -145,29 +145,35 @@ def render(result: Result, style: str, out: Path | None, details: bool = False) 
         from simcost.report.page.page import page
 
         return page(result)
-    style = chosen(style, None)
-    if style == "console":
-        from io import StringIO
-
-        from rich.console import Console
-
-        from simcost.report.console import show
-
-        buffer = StringIO()
-        terminal = sys.stdout.isatty() and out is None
-        stated = os.environ.get("COLUMNS", "")
-        width = int(stated) if stated.isdecimal() and int(stated) >= 40 else None if terminal else 140
-        console = Console(file=buffer, force_terminal=terminal, width=width or Console().width, highlight=False)
-        show(result, console, details)
-        return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
     from simcost.report import text
 
+    style = chosen(style, None)
+    if style == "console":
+        stated = os.environ.get("COLUMNS", "")
+        width = int(stated) if stated.isdecimal() and int(stated) >= 40 else None
+        if out is None and sys.stdout.isatty():
+            return _coloured(result, width, details)
+        return text.as_console(result, width or 140, details)
     rows = sum(map(len, result.tables.values()))
     if rows > MOST_ROWS:
         raise SpecError(
             f"{rows:,} rows as {style}: at most {MOST_ROWS:,}; -o FILE.csv or FILE.parquet of simcost sweep takes any number, and the Python API keeps them as arrays"
         )
     return {"json": text.as_json, "csv": text.as_csv, "markdown": text.as_markdown}[style](result)
+
+
+def _coloured(result: Result, width: int | None, details: bool) -> str:
+    """The page for a terminal, as wide as it is where no width is stated."""
+    from io import StringIO
+
+    from rich.console import Console
+
+    from simcost.report import console, screen
+
+    buffer = StringIO()
+    terminal = Console(file=buffer, force_terminal=True, width=width or Console().width, highlight=False)
+    screen.drawn(console.page(result, terminal.width, details), terminal)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
 def write(path: Path | None, text: str) -> None:

@@ -1,20 +1,10 @@
-"""Columns of a table for people: their titles over several lines, their widths, and which of them a screen holds; and the texts and tables that
-all pages at the terminal are made of, whose words are words: never markup of rich's, and never what drives a terminal.
-
-Most likely to be wrong: a line end inside a value of a file, which `cell` makes visible before a table is laid out; in a table line ends are the
-layout's.
-"""
+"""Columns of a table for people: their titles over several lines, their widths, and which of them a screen holds."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
-import rich.table
-import rich.text
-
-from simcost.errors import plain
 from simcost.report.cells import cell, title
 from simcost.result import Row
 
@@ -26,30 +16,6 @@ _WRAPPED = {
 _NARROW = ("dp_attention", "versus_best", "probability_behind", "best_or_tied")  # titles wider than their cells
 _NAMED = 6  # of what does not fit; files hold all
 _PIECE = re.compile(r"[^ =]*[ =]|[^ =]+$")
-
-
-def text(words: str, style: str = "") -> rich.text.Text:
-    """A line of a page."""
-    return rich.text.Text(plain(words), style=style)
-
-
-def _lines(words: Any) -> Any:
-    return rich.text.Text("\n".join(map(plain, words.split("\n")))) if isinstance(words, str) else words
-
-
-class Table(rich.table.Table):
-    """A table of words."""
-
-    def __init__(self, title: str | None = None, **more: Any) -> None:
-        super().__init__(title=None if title is None else text(title), **more)
-
-    def add_column(self, header: Any = "", *more: Any, **named: Any) -> None:
-        """As rich's, of words."""
-        super().add_column(_lines(header), *more, **named)
-
-    def add_row(self, *cells: Any, **named: Any) -> None:
-        """As rich's, of words."""
-        super().add_row(*map(_lines, cells), **named)
 
 
 def body(n: str, rows: Sequence[Row]) -> int:

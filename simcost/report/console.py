@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich import box
-from rich.console import Console, Group, RenderableType
-
 from simcost.provenance import kind_of
 from simcost.report import again, columns, curves, fleets, fronts, plans, question, refusals, step, training, turned
-from simcost.report.answer import headline, page
+from simcost.report.answer import headline
 from simcost.report.answer.beside import HEADLINES
+from simcost.report.answer.page import metrics, pairs
 from simcost.report.cells import cell, with_intervals
-from simcost.report.columns import Table, text
+from simcost.report.screen import Part, Table, text
 from simcost.result import Result, Row
 from simcost.settings import ROOTS
 
@@ -135,55 +133,55 @@ _MOST_OF = {
 }  # the largest differences come first; files hold them all
 
 
-def show(result: Result, console: Console, details: bool = False) -> None:
-    """Print everything that a person needs; `details`, and files, hold the rest."""
+def page(result: Result, width: int, details: bool = False) -> list[Part]:
+    """Everything that a person needs, for a screen of a width; `details`, and files, hold the rest."""
     lines = headline.lines(result)
-    parts: list[RenderableType] = [*_heading(result, lines)]
+    parts: list[Part] = [*_heading(result, lines)]
     if asked := question.asked(result):
         parts.append(text(asked))
-    parts += _answer(result, lines, console.width, details)
+    parts += _answer(result, lines, width, details)
     first = _LEADING.get(result.command, "")
     left = [name for name in result.tables if not details and (result.command, name) in _IN_DETAILS]
     if first in result.tables:
-        parts += _drawn(result.command, first, result.tables[first], console.width, details)
-    parts += page.metrics(result, details)
+        parts += _drawn(result.command, first, result.tables[first], width, details)
+    parts += metrics(result, details)
     for name, rows in result.tables.items():
         if name in left or name == first:
             continue
         if (result.command, name) == ("explain", "ops"):
-            parts += _ops(rows, result, console.width, details)
+            parts += _ops(rows, result, width, details)
         elif result.command == "sweep":
-            parts += _front(result, console.width)
+            parts += _front(result, width)
         else:
-            parts += _drawn(result.command, name, rows, console.width, details)
-    parts += _dimensions(result, console.width, details)
+            parts += _drawn(result.command, name, rows, width, details)
+    parts += _dimensions(result, width, details)
     if result.command == "crossover":
-        parts.append(_bars(result.tables["prefill FLOPs by length"]))
+        parts += _bars(result.tables["prefill FLOPs by length"])
     if result.command == "plans":
-        parts += [text(line) for line in again.lines(result, console.width)]
+        parts += [text(line) for line in again.lines(result, width)]
     more = [*(f"table '{name}'" for name in left), *_undone(result.dimensions, details)]
     more += ["sources"] if result.references and not details else []
     parts += _notes(result.warnings, details, more)
     if result.references and details:
         parts.append(text("sources: " + "; ".join(result.references), style="dim"))
-    console.print(Group(*parts))
+    return parts
 
 
-def _heading(result: Result, lines: Row) -> Iterator[RenderableType]:
+def _heading(result: Result, lines: Row) -> Iterator[Part]:
     """The first lines, which begin with the command."""
     style = "bold green" if result.fits else "bold red"
     for at, words in enumerate(headline.heading(result, lines)):
         yield text(words if at else f"simcost {result.command}: {words}", style=style)
 
 
-def _answer(result: Result, lines: Row, width: int, details: bool) -> list[RenderableType]:
+def _answer(result: Result, lines: Row, width: int, details: bool) -> list[Part]:
     """What the number rests on, what limits it, the largest terms."""
-    found: list[RenderableType] = [page.pairs(lines, "left")] if lines else []
+    found: list[Part] = [pairs(lines, "left")] if lines else []
     terms = headline.largest(result.terms, details)
-    return [*found, *([_table("terms of the step", terms, width, heading=headline.TERMS)] if terms else [])]
+    return [*found, *(_table("terms of the step", terms, width, heading=headline.TERMS) if terms else [])]
 
 
-def _drawn(command: str, name: str, rows: Sequence[Row], width: int, details: bool) -> list[RenderableType]:
+def _drawn(command: str, name: str, rows: Sequence[Row], width: int, details: bool) -> list[Part]:
     """A table, or those that one is shown as."""
     if command == "calibrate report" and name in ("curves", "parameters"):
         return curves.errors(rows, width) if name == "curves" else curves.parameters(rows, width)
@@ -192,16 +190,16 @@ def _drawn(command: str, name: str, rows: Sequence[Row], width: int, details: bo
         word = text(
             "within the limit on TTFT; pools: disaggregated; --format csv names the plans of the front", style="dim"
         )
-        return [_table(name, fleets.front(rows), width, details, heading=heading), word]
+        return [*_table(name, fleets.front(rows), width, details, heading=heading), word]
     if name in plans.TABLES and fleets.are(rows) and not any(row.get("feasible") for row in rows):
         return refusals.said(name, rows[: _MOST_OF.get(name, _MOST)])
-    return [_table(name, rows, width, details), *refusals.said(name, rows[: _MOST_OF.get(name, _MOST)])]
+    return [*_table(name, rows, width, details), *refusals.said(name, rows[: _MOST_OF.get(name, _MOST)])]
 
 
-def _front(result: Result, width: int) -> list[RenderableType]:
+def _front(result: Result, width: int) -> list[Part]:
     """sweep: the points that no other beats, and those tied with them; files hold all."""
     points = fronts.rows(result)
-    found: list[RenderableType] = [_table("front", points, width, heading=fronts.heading(result))] if points else []
+    found = _table("front", points, width, heading=fronts.heading(result)) if points else []
     return [
         *found,
         *(text(line, style="dim") for line in (*fronts.left_out(result), *fronts.refused(result))),
@@ -209,17 +207,15 @@ def _front(result: Result, width: int) -> list[RenderableType]:
     ]
 
 
-def _dimensions(result: Result, width: int, details: bool) -> list[RenderableType]:
+def _dimensions(result: Result, width: int, details: bool) -> list[Part]:
     """What swaps chose, a table per design, and in lines what they dropped and the way back."""
     if not result.dimensions:
         return []
     from simcost.report.dimensions import told  # only a swapped design asks for it
 
-    found: list[RenderableType] = []
+    found: list[Part] = []
     for one in told(result, details):
-        found += (
-            [_table("dimensions", one.rows, width, heading=one.heading)] if one.rows else [text(one.heading, "bold")]
-        )
+        found += _table("dimensions", one.rows, width, heading=one.heading) if one.rows else [text(one.heading, "bold")]
         found += [text(line, "dim") for line in (*one.lines, *([""] if one.lines else []))]
     return found
 
@@ -229,27 +225,27 @@ def _undone(rows: Sequence[Row], details: bool) -> list[str]:
     return ["how to undo each swap"] if not details and any(row.get("design") and row["undo"] for row in rows) else []
 
 
-def _notes(lines: Sequence[str], details: bool, left: Sequence[str]) -> list[RenderableType]:
+def _notes(lines: Sequence[str], details: bool, left: Sequence[str]) -> list[Part]:
     """Those without which a number would be another one; of the others, and of all else that is `left` out, a line."""
     shown = [line for line in lines if details or not kind_of(line).detail]
-    found: list[RenderableType] = [text(f"note: {line}", style="dim") for line in shown]
+    found: list[Part] = [text(f"note: {line}", style="dim") for line in shown]
     rest = len(lines) - len(shown)
     more = [f"{rest} {'note that changes' if rest == 1 else 'notes that change'} no number"] if rest else []
     more += left
     return [*found, text(f"--details shows more: {', '.join(more)}", style="dim")] if more else found
 
 
-def _ops(rows: Sequence[Row], result: Result, width: int, details: bool) -> list[RenderableType]:
+def _ops(rows: Sequence[Row], result: Result, width: int, details: bool) -> list[Part]:
     """explain: the longest rows of the step in one table, or in running order one table a kind of layer."""
     if result.inputs.get("order") == "execution":
-        return [_table("ops", mine, width, heading=heading) for heading, mine in step.by_part(rows)]
+        return [part for heading, mine in step.by_part(rows) for part in _table("ops", mine, width, heading=heading)]
     shown, rest = step.longest(rows, result.metrics, details)
-    return [_table("ops", shown, width, heading="ops, the longest first", rest=rest)]
+    return _table("ops", shown, width, heading="ops, the longest first", rest=rest)
 
 
 def _table(
     name: str, rows: Sequence[Row], width: int, details: bool = False, heading: str = "", rest: str = ""
-) -> RenderableType:
+) -> list[Part]:
     """`rest`: a line on rows that were left out before."""
     most = _MOST_OF.get(name, _MOST)
     same = plans.same(rows) if name == "plans" else _same(name, rows)
@@ -263,9 +259,9 @@ def _table(
     names = [n for n in _ordered(name, shown) if n not in same]
     level = (name in _LEVEL or fleets.are(rows)) and not (name == training.TABLE and len(shown) == 1)
     if not heading and not level and (name == "designs" or (len(shown) <= 5 and len(names) > 8)):
-        return Group(*turned.turned(name, shown, names, width, details))
+        return turned.turned(name, shown, names, width, details)
     kept = columns.fitting(names, shown, width)
-    table = Table(title=heading or name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(title=heading or name)
     widths = columns.widths(kept, shown, width)
     for n in kept:
         of_words = not n.endswith(("low_s", "_low")) and any(isinstance(row.get(n), str) for row in shown)
@@ -280,7 +276,7 @@ def _table(
         )
     for row in shown:
         table.add_row(*(cell(n, row.get(n)) for n in kept))
-    lines: list[RenderableType] = [table]
+    lines: list[Part] = [table]
     if same:
         lines.append(text(f"the same in every row: {', '.join(f'{n}={v}' for n, v in same.items())}", style="dim"))
     if len(kept) < len(names):
@@ -289,7 +285,7 @@ def _table(
         lines.append(text(f"... {len(rows) - most} more rows: --format csv shows them all", style="dim"))
     if rest:
         lines.append(text(rest, style="dim"))
-    return Group(*lines, *([text("")] if len(lines) > 1 else []))
+    return [*lines, *([text("")] if len(lines) > 1 else [])]
 
 
 def _ordered(name: str, rows: Sequence[Row]) -> list[str]:
@@ -318,8 +314,8 @@ def _same(name: str, rows: Sequence[Row]) -> Row:
     }
 
 
-def _bars(rows: Sequence[Row]) -> RenderableType:
-    lines = [text("share of attention in attention + FFN FLOPs", style="bold")]
+def _bars(rows: Sequence[Row]) -> list[Part]:
+    lines: list[Part] = [text("share of attention in attention + FFN FLOPs", style="bold")]
     for row in rows:
         filled = round(40 * float(row["attention_share"]))
         line = text(f"{int(row['length']):>9,} ")
@@ -327,4 +323,4 @@ def _bars(rows: Sequence[Row]) -> RenderableType:
         line.append("░" * (40 - filled), style="blue")
         line.append(f" {float(row['attention_share']):.0%}")
         lines.append(line)
-    return Group(*lines)
+    return lines

@@ -6,11 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rich import box
-from rich.console import RenderableType
-
 from simcost.report.cells import cell
-from simcost.report.columns import Table, text
+from simcost.report.screen import Part, Table, text
 from simcost.result import Row
 
 _ERRORS = {
@@ -31,32 +28,32 @@ _LEGEND = (
 )
 
 
-def errors(rows: Sequence[Row], width: int = 120) -> list[RenderableType]:
+def errors(rows: Sequence[Row], width: int = 120) -> list[Part]:
     """A table of held-out errors for each run, and a legend."""
     runs = list(dict.fromkeys(str(row["run"]) for row in rows))
-    found: list[RenderableType] = []
+    found: list[Part] = []
     for run in runs:
         found += _table(f"curves of {run}", [row for row in rows if row["run"] == run], _ERRORS, width)
     return [*found, text(_LEGEND, style="dim")]
 
 
-def parameters(rows: Sequence[Row], width: int = 120) -> list[RenderableType]:
+def parameters(rows: Sequence[Row], width: int = 120) -> list[Part]:
     """A table of fitted parameters for each run; shares are of the profile's rates."""
     runs = list(dict.fromkeys(str(row["run"]) for row in rows))
-    found: list[RenderableType] = []
+    found: list[Part] = []
     for run in runs:
         heading = "parameters" + (f" of {run}" if len(runs) > 1 else "")
         found += _table(heading, [row for row in rows if row["run"] == run], _PARAMETERS, width)
     return found
 
 
-def _table(heading: str, rows: Sequence[Row], columns: dict[str, str], width: int) -> list[RenderableType]:
+def _table(heading: str, rows: Sequence[Row], columns: dict[str, str], width: int) -> list[Part]:
     """Names whole, over several lines where they must be; columns that do not fit go from the end."""
     least = max(len(piece) for row in rows for piece in _pieces(str(row["curve"])))
     kept, used = _fitting(rows, columns, width, least)
     whole = max(len(str(row["curve"])) for row in rows)
     room = min(whole, least + width - used)
-    table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(title=heading)
     table.add_column("curve", width=room, no_wrap=True, header_style="cyan", vertical="top")
     for name in kept:
         words = name in _WORDS

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import RenderableType
-from rich.padding import Padding
-
 from simcost.report import fleets, plans, training
 from simcost.report.cells import cell
-from simcost.report.columns import text
+from simcost.report.screen import Part, Words, text
 from simcost.result import SHORT, Row
 
 _REASONS = 12  # files hold them all
 _ROWS = 3  # named of those that share one
 
 
-def said(name: str, rows: Sequence[Row]) -> list[RenderableType]:
+def said(name: str, rows: Sequence[Row]) -> list[Part]:
     """One line a reason with the rows that have it; nothing where all rows can run."""
     asked = [_asked(row) for row in rows]
     if name in plans.TABLES:  # what every row has is said above
@@ -30,9 +27,9 @@ def said(name: str, rows: Sequence[Row]) -> list[RenderableType]:
             groups.setdefault(str(row["reason"]), []).append(labels)
     if not groups:
         return []
-    found: list[RenderableType] = [text("cannot run:", style="bold")]
+    found: list[Part] = [text("cannot run:", style="bold")]
     for reason, group in list(groups.items())[:_REASONS]:
-        found.append(Padding(text(f"{_named(name, group, asked)}: {reason}"), (0, 0, 0, 2)))
+        found.append(Words(f"{_named(name, group, asked)}: {reason}", indent=2))
     if len(groups) > _REASONS:
         found.append(text(f"... {len(groups) - _REASONS} more reasons: --format csv has them", style="dim"))
     return [*found, text("")]

@@ -20,13 +20,10 @@ from simcost.texts import number
 
 def as_console(result: Result, width: int = 140, details: bool = False) -> str:
     """What the terminal shows at a width, without colours. `details`: as with --details."""
-    from rich.console import Console
+    from simcost.report import screen
+    from simcost.report.console import page
 
-    from simcost.report.console import show
-
-    buffer = io.StringIO()
-    show(result, Console(file=buffer, width=width, highlight=False), details)
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+    return screen.written(page(result, width, details), width)
 
 
 def as_json(result: Result) -> str:

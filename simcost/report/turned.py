@@ -4,30 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich import box
-from rich.console import RenderableType
-
 from simcost.report.answer.beside import decides, head
 from simcost.report.cells import cell, title
-from simcost.report.columns import Table, body, folded, text
+from simcost.report.columns import body, folded
+from simcost.report.screen import Part, Table, text
 from simcost.result import Row
 
 _LEAST = 12  # characters of a column
 
 
-def turned(name: str, rows: Sequence[Row], names: Sequence[str], width: int, details: bool) -> list[RenderableType]:
+def turned(name: str, rows: Sequence[Row], names: Sequence[str], width: int, details: bool) -> list[Part]:
     """One column a row of the table. Without `details` numbers that seldom decide are left out, with a word."""
     asked = [n for n in names[1:] if any(row.get(n) is not None for row in rows)]
     shown = asked if details else [n for n in asked if decides(name, n, rows)]
     label = max(len(title(n)) for n in (*shown, "")) + 3
     heads = _heads([head(name, names[0], row) for row in rows], shown, rows, width - label)
-    found: list[RenderableType] = []
+    found: list[Part] = []
     widest = max(width - label - 3, _LEAST)  # of a cell: words that are longer take several lines
     start = 0
     for count in _counts(_sizes(heads, shown, rows), width - label):
         part = rows[start : start + count]
         heading = name if start == 0 else f"{name} (continued)"
-        table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+        table = Table(title=heading)
         table.add_column("", style="cyan", no_wrap=True, min_width=label - 3)
         for over in heads[start : start + count]:
             table.add_column(over, justify="right", header_style="bold", no_wrap=True)

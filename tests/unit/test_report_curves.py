@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from simcost.calibration import coverage as measured_rows
 from simcost.calibration.family import families, sizes
 from simcost.cli.output import render
 from simcost.hardware import load as hardware
-from simcost.report import curves
+from simcost.report import curves, screen
 from simcost.scenarios.calibrate import report as scenario
 
 
@@ -59,9 +57,9 @@ def test_the_report_fits_120_columns() -> None:
     fitted = {**dict.fromkeys(curves._PARAMETERS, 1.062), "t0_s": 2.9e-6, "half_bytes": 9.055e4, "run": "r",
               "half_sizes": "rows_per_expert=3.49e+03 hidden=3.49e+03 width=3.49e+03"}  # fmt: skip
     name = "attention_prefill bf16-fp8_block-fp8_block-window-write"
-    out = Console(file=io.StringIO(), width=120)
-    out.print(*curves.errors([row | {"curve": name}]), *curves.parameters([fitted | {"curve": name}]), sep="\n")
-    text = out.file.getvalue()
+    text = screen.written(
+        [*curves.errors([row | {"curve": name}]), *curves.parameters([fitted | {"curve": name}])], 120
+    )
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 120
     for word in ("beyond", "covered", "99.0 %", "100.0 %", "rows_per_expert=3.49e+03"):
         assert word in text
@@ -71,9 +69,7 @@ def test_the_report_fits_120_columns() -> None:
 def test_the_report_keeps_names_and_whole_cells_at_any_width(width: int) -> None:
     row = dict.fromkeys(curves._ERRORS, 0.12345) | {"rows": 1300, "run": "r"}
     name = "attention_prefill bf16-fp8_block-fp8_block-window-write"
-    out = Console(file=io.StringIO(), width=width)
-    out.print(*curves.errors([row | {"curve": name}], width), sep="\n")
-    text = out.file.getvalue()  # type: ignore[attr-defined]
+    text = screen.written(curves.errors([row | {"curve": name}], width), width)
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
     column = [line[: line.index("  ", 2)].strip() if "  " in line[2:] else line.strip() for line in text.splitlines()]
     assert name in "".join(part if part.endswith("-") else part + " " for part in column).replace("  ", " ")

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich import box
-from rich.console import JustifyMethod, RenderableType
-
 from simcost.report import fleets
 from simcost.report.answer import grouped, headline
 from simcost.report.cells import cell, title, with_intervals
-from simcost.report.columns import Table, text
+from simcost.report.screen import BARE, Part, Table, text
 from simcost.result import Result, Row
 
 _WITHOUT_METRICS = (
@@ -26,7 +23,7 @@ _WITHOUT_METRICS = (
 )  # tables say it
 
 
-def metrics(result: Result, details: bool) -> list[RenderableType]:
+def metrics(result: Result, details: bool) -> list[Part]:
     """Metrics by group, where no table says them."""
     of_load = result.command == "serve"
     if result.command in _WITHOUT_METRICS or (of_load and fleets.LOADS in result.tables):
@@ -37,16 +34,16 @@ def metrics(result: Result, details: bool) -> list[RenderableType]:
     shown = [(heading, with_intervals(values)) for heading, values in groups]
     cells = [(title(name), cell(name, value)) for _, values in shown for name, value in values.items()]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    found: list[RenderableType] = [] if headline.lines(result) else [text("")]
+    found: list[Part] = [] if headline.lines(result) else [text("")]
     for heading, values in shown:
         found += [text(heading, style="bold")] if heading else []
         found += [_lines(values, widths), text("")]
     return found
 
 
-def pairs(values: Row, justify: JustifyMethod = "right") -> Table:
+def pairs(values: Row, justify: str = "right") -> Table:
     """Names and their values, a line each."""
-    table = Table(box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
+    table = Table(header=False)
     table.add_column(style="cyan")
     table.add_column(justify=justify)
     for name, value in values.items():
@@ -54,9 +51,9 @@ def pairs(values: Row, justify: JustifyMethod = "right") -> Table:
     return table
 
 
-def _lines(values: Row, widths: Sequence[int]) -> RenderableType:
+def _lines(values: Row, widths: Sequence[int]) -> Table:
     """Names and their values of one of several groups, all in columns of the same widths."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 1), pad_edge=True)
+    table = Table(lines=BARE, header=False, padding=(1, 2), pad_edge=True)
     table.add_column(style="cyan", min_width=widths[0])
     table.add_column(justify="right", min_width=min(widths[1], 24))
     for name, value in values.items():

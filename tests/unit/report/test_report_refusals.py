@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
-from rich.console import Console, Group
-
+from simcost.report import screen
 from simcost.report.refusals import said
 
 
 def shown(name: str, rows: list[dict[str, Any]]) -> list[str]:
-    buffer = io.StringIO()
-    Console(file=buffer, width=200, highlight=False).print(Group(*said(name, rows)))
-    return [line.strip() for line in buffer.getvalue().splitlines() if line.strip()]
+    return [line.strip() for line in screen.written(said(name, rows), 200).splitlines() if line.strip()]
 
 
 def row(reason: str = "", **labels: Any) -> dict[str, Any]:
