@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
 from typing import TypeVar
@@ -80,6 +78,8 @@ def plain(text: str) -> str:
 def _visible(character: str) -> str:
     if character.isprintable():
         return character
+    import unicodedata
+
     return " " if unicodedata.category(character) == "Zs" else character.encode("unicode_escape").decode("ascii")
 
 
@@ -144,6 +144,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 @lru_cache(maxsize=256)
 def _closest(name: str, known: frozenset[str]) -> str:
     """Kept: designs of one config have the same unknown keys, and a look among a thousand words takes as long as reading a model."""
+    import difflib  # of a mistake alone, as all that a question does without is
+
     return next(iter(difflib.get_close_matches(name, sorted(known - {name}), n=1, cutoff=_ALIKE)), "")
 
 

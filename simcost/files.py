@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 import time
 import zlib
@@ -19,6 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simcost.errors import SpecError
+
+try:
+    from _blake2 import blake2b as blake2b  # hashlib's own, without OpenSSL, which takes 2 ms to start
+except ImportError:
+    from hashlib import blake2b as blake2b
 
 if TYPE_CHECKING:  # a query's imports are counted
     from typing import BinaryIO
@@ -166,6 +170,12 @@ def _settled(folder: Path) -> None:
             os.close(handle)
 
 
+def _rmtree(path: str | Path, ignore_errors: bool = False) -> None:
+    from shutil import rmtree  # which loads three compressors: most questions remove nothing
+
+    rmtree(path, ignore_errors=ignore_errors)
+
+
 def _sweep(path: Path, *suffixes: str) -> None:
     """Removes what a killed process left beside a path; what is younger than an hour may still be in use."""
     ours = _ours(path)
@@ -175,7 +185,7 @@ def _sweep(path: Path, *suffixes: str) -> None:
                 continue
             with suppress(OSError):
                 if time.time() - entry.stat(follow_symlinks=False).st_ctime > _LEFT_S:
-                    shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
+                    _rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
 
 
 def write_whole(path: Path, text: str | bytes, said: str = "", make: bool = True) -> None:
@@ -269,7 +279,7 @@ def folder_in_place_of(home: Path) -> Iterator[Path]:
             old.replace(home)
         raise SpecError(f"{said}: {error.strerror or error}") from None
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        _rmtree(part, ignore_errors=True)
         if home.exists():  # else `old` is all that there is
-            shutil.rmtree(old, ignore_errors=True)
+            _rmtree(old, ignore_errors=True)
             _sweep(home, ".part", ".old")

@@ -7,7 +7,6 @@ answer. Most likely to be wrong: `weight`, a guess of how long a piece takes, fr
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -117,6 +116,8 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 def _deaf() -> None:
     """Ctrl-C is for the parent, which ends its workers."""
+    import signal
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -14,35 +14,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from importlib import import_module
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from simcost.api.answers import bibtex, cite, diff
-from simcost.api.catalogue import (
-    keys,
-    list_engines,
-    list_hardware,
-    list_models,
-    list_scaling_laws,
-    loss,
-    show_hardware,
-    show_memory,
-    show_model,
-    show_scaling_law,
-)
-from simcost.api.distilling import distill
-from simcost.api.learning import rl
-from simcost.api.pipelines import schedule
-from simcost.api.recipes import recipe
-from simcost.api.searches import plans, sensitivity, solve, sweep
-from simcost.api.serving import launch, serve
-from simcost.api.steps import compare, crossover, decode, explain, prefill
-from simcost.api.thinking import think
-from simcost.api.tracing import trace
-from simcost.api.training import train
 from simcost.errors import SpecError, nearest
 from simcost.pool import Progress, quiet
 from simcost.result import Result, headings, pages, printers
+
+if TYPE_CHECKING:
+    from simcost.api.answers import bibtex, cite, diff
+    from simcost.api.catalogue import (
+        keys,
+        list_engines,
+        list_hardware,
+        list_models,
+        list_scaling_laws,
+        loss,
+        show_hardware,
+        show_memory,
+        show_model,
+        show_scaling_law,
+    )
+    from simcost.api.distilling import distill
+    from simcost.api.learning import rl
+    from simcost.api.pipelines import schedule
+    from simcost.api.recipes import recipe
+    from simcost.api.searches import plans, sensitivity, solve, sweep
+    from simcost.api.serving import launch, serve
+    from simcost.api.steps import compare, crossover, decode, explain, prefill
+    from simcost.api.thinking import think
+    from simcost.api.tracing import trace
+    from simcost.api.training import train
 
 __all__ = [
     "ask",
@@ -105,19 +108,50 @@ headings[:] = [_headed]
 pages[:] = [_page]
 
 
+# Where functions are defined: a question loads its own and no other.
+_HOMES = {
+    "answers": ("bibtex", "cite", "diff"),
+    "catalogue": (
+        "keys",
+        "list_engines",
+        "list_hardware",
+        "list_models",
+        "list_scaling_laws",
+        "loss",
+        "show_hardware",
+        "show_memory",
+        "show_model",
+        "show_scaling_law",
+    ),
+    "distilling": ("distill",),
+    "learning": ("rl",),
+    "pipelines": ("schedule",),
+    "recipes": ("recipe",),
+    "searches": ("plans", "sensitivity", "solve", "sweep"),
+    "serving": ("launch", "serve"),
+    "steps": ("compare", "crossover", "decode", "explain", "prefill"),
+    "thinking": ("think",),
+    "tracing": ("trace",),
+    "training": ("train",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+_ASKED_AGAIN = (
+    "decode", "prefill", "sweep", "compare", "explain", "plans", "crossover", "sensitivity", "show model", "show hardware", "show memory", "train", "serve", "recipe", "rl", "think", "distill",
+)  # fmt: skip
+
+
 def __getattr__(name: str) -> Any:
-    """`figures`, which a query does not load."""
+    """A function, or the room `figures`, when it is first asked for."""
     if name == "figures":
-        from importlib import import_module
-
         return import_module("simcost.api.figures")
-    raise AttributeError(f"module 'simcost.api' has no attribute {name!r}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'simcost.api' has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"simcost.api.{_HOME[name]}"), name)
+    return found
 
 
-_QUESTIONS: dict[str, Callable[..., Result]] = {
-    "decode": decode, "prefill": prefill, "sweep": sweep, "compare": compare, "explain": explain, "plans": plans, "crossover": crossover, "sensitivity": sensitivity,
-    "show model": show_model, "show hardware": show_hardware, "show memory": show_memory, "train": train, "serve": serve, "recipe": recipe, "rl": rl, "think": think, "distill": distill,
-}  # fmt: skip
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def scheduler(address: str, progress: Progress = quiet) -> AbstractContextManager[object]:
@@ -133,8 +167,9 @@ def ask(command: str, inputs: Mapping[str, Any]) -> Result:
     """Ask the question of a result again: `command` and `inputs` of a Result, or of its JSON."""
     from simcost.scenarios.inputs import arguments
 
-    if command not in _QUESTIONS:
-        known = ", ".join(_QUESTIONS)
-        raise SpecError(f"'{command}' cannot be asked again (only {known}){nearest(command, _QUESTIONS)}")
-    question, stated = (solve, inputs["solve"]) if "solve" in inputs else (_QUESTIONS[command], inputs)
+    if command not in _ASKED_AGAIN:
+        known = ", ".join(_ASKED_AGAIN)
+        raise SpecError(f"'{command}' cannot be asked again (only {known}){nearest(command, _ASKED_AGAIN)}")
+    name, stated = ("solve", inputs["solve"]) if "solve" in inputs else (command.replace(" ", "_"), inputs)
+    question: Callable[..., Result] = getattr(import_module(__name__), name)
     return question(**arguments(stated, list(signature(question).parameters)))

@@ -7,7 +7,6 @@ cache that others may write to, which is not looked at.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from functools import cache
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from simcost.errors import say
-from simcost.files import put
+from simcost.files import blake2b, put
 from simcost.num import Array
 
 _HEAD = b"simcost curve 1\n"  # raise the number when the bytes below it mean something else
@@ -102,7 +101,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _checksum(body: bytes) -> bytes:
-    return hashlib.blake2b(body, digest_size=_SUM).digest()
+    return blake2b(body, digest_size=_SUM).digest()
 
 
 def write(name: str, values: Array) -> None:

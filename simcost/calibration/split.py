@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 import numpy as np
 
+from simcost.files import blake2b
 from simcost.num import Array, Bools, Index
 
 SHARE = 5
@@ -28,4 +28,4 @@ def largest(size: Array) -> Bools:
 
 def _hash(row: Array) -> int:
     text = ",".join(f"{value:.6g}" for value in row)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")

@@ -8,7 +8,6 @@ Where no engine is named every distinct table that engines would pick has a voic
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -27,6 +26,7 @@ from simcost.calibration.ladders import Ladder, ladders
 from simcost.calibration.rows import Rows
 from simcost.calibration.speed_of_light import on_wire
 from simcost.errors import SpecError, say
+from simcost.files import blake2b
 from simcost.frozen import frozen
 from simcost.hardware import runs
 from simcost.hardware.engines import ANY, TORCH
@@ -251,7 +251,7 @@ def _curve(name: str, labels: Labels, device: Device, sources: list[tuple[Device
             parts += [b"" if theirs is None else _rates(theirs), path.read_bytes()]
         except OSError as error:
             raise SpecError(f"{path}: {error.strerror or error}") from None
-    digest = hashlib.blake2b(b"|".join(parts), digest_size=16).hexdigest()
+    digest = blake2b(b"|".join(parts), digest_size=16).hexdigest()
     return _load(digest, name, labels, device, sources)
 
 

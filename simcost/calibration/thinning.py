@@ -3,11 +3,10 @@ looks like any shape and the hull stays covered."""
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 
 from simcost.calibration.curves.residual import farthest
+from simcost.files import blake2b
 from simcost.num import Array, Index
 
 _POOL = 12_000  # farthest-first looks at no more: a larger table is first thinned by hash
@@ -28,4 +27,4 @@ def thinned(features: Array, count: int) -> Index:
 
 
 def _hash(row: Array) -> int:
-    return int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "big")
+    return int.from_bytes(blake2b(row.tobytes(), digest_size=8).digest(), "big")

@@ -9,27 +9,10 @@ import threading
 from typing import Annotated, Any
 
 from simcost import streams
-from simcost.cli import (
-    calibrate,
-    compare,
-    distill,
-    goals,
-    plans,
-    progress,
-    recipe,
-    rl,
-    scaling_laws,
-    schedule,
-    serve,
-    sweep,
-    think,
-    tools,
-    train,
-    validate,
-)
+from simcost.cli import goals, progress
 from simcost.cli import options as o
-from simcost.cli.answers import asking, cite, diff, explain
-from simcost.cli.declared import Argument, Commands, Option
+from simcost.cli.answers import asking
+from simcost.cli.declared import LOOSE, Argument, Commands, Option
 from simcost.cli.line import direct
 from simcost.cli.output import emit
 from simcost.cli.pictures.also import also, ready
@@ -40,10 +23,10 @@ listing = Commands("List what ships: models, hardware, engines, scaling laws.")
 showing = Commands("Show one model, device or scaling law in full, or the memory of model and device together.")
 app.add("list", listing)
 app.add("show", showing, short_help="One model, device or law in full; memory term by term.")
-app.add("calibrate", calibrate.app)
-app.add("validate", validate.app)
-listing.command("scaling-laws")(scaling_laws.listed)
-showing.command("scaling-law")(scaling_laws.shown)
+app.add("calibrate", "simcost.cli.calibrate:app")
+app.add("validate", "simcost.cli.validate:app")
+listing.later("scaling-laws", "simcost.cli.scaling_laws:listed")
+showing.later("scaling-law", "simcost.cli.scaling_laws:shown")
 
 
 @listing.command("models")
@@ -139,16 +122,28 @@ def prefill(
     return emit(result, format, output, strict, details)
 
 
-app.command("compare", epilog=o.KEYS, planned=True, short_help="Designs side by side, and the terms that differ.")(
-    compare.compare
+app.later(
+    "compare",
+    "simcost.cli.compare:compare",
+    epilog=o.KEYS,
+    planned=True,
+    short_help="Designs side by side, and the terms that differ.",
 )
 
 
-app.command("explain", epilog=o.KEYS, planned=True, short_help="Every op of a step, or one of them in full.")(
-    explain.explain
+app.later(
+    "explain",
+    "simcost.cli.answers.explain:explain",
+    epilog=o.KEYS,
+    planned=True,
+    short_help="Every op of a step, or one of them in full.",
 )
-app.command("plans", epilog=o.KEYS, planned=True, short_help="Every way to split a design over devices, best first.")(
-    plans.plans
+app.later(
+    "plans",
+    "simcost.cli.plans:plans",
+    epilog=o.KEYS,
+    planned=True,
+    short_help="Every way to split a design over devices, best first.",
 )
 
 
@@ -166,33 +161,77 @@ def crossover(
     return emit(result, format, output, strict, details)
 
 
-app.command("sensitivity", epilog=o.KEYS, planned=True, short_help="Which numbers change a metric most.")(
-    goals.sensitivity
+app.later(
+    "sensitivity",
+    "simcost.cli.goals:sensitivity",
+    epilog=o.KEYS,
+    planned=True,
+    short_help="Which numbers change a metric most.",
 )
-app.command("sweep", epilog=o.KEYS, planned=True, short_help="A map of designs and the front of two metrics.")(
-    sweep.sweep
+app.later(
+    "sweep",
+    "simcost.cli.sweep:sweep",
+    epilog=o.KEYS,
+    planned=True,
+    short_help="A map of designs and the front of two metrics.",
 )
-app.command("schedule", short_help="Pipeline schedules from given durations, drawn and timed.")(schedule.schedule)
-app.command("train", epilog=o.KEYS, planned=True, short_help="A training step and run: time, MFU, memory, price.")(
-    train.train
+app.later(
+    "schedule", "simcost.cli.schedule:schedule", short_help="Pipeline schedules from given durations, drawn and timed."
 )
-app.command(
-    "serve", epilog=o.KEYS, planned=True, short_help="Under load: TTFT, TPOT, throughput, what limits them, $."
-)(serve.serve)
-app.command("recipe", short_help="A training recipe, stage by stage: GPU hours, $, days.")(recipe.recipe)
-app.command("rl", epilog=o.KEYS, planned=True, short_help="A step of reinforcement learning, phase by phase.")(rl.rl)
-app.command("think", epilog=o.KEYS, planned=True, short_help="Thinking budgets: tokens, latency, $ of a solved query.")(
-    think.think
+app.later(
+    "train",
+    "simcost.cli.train:train",
+    epilog=o.KEYS,
+    planned=True,
+    short_help="A training step and run: time, MFU, memory, price.",
 )
-app.command(
-    "distill", epilog=o.KEYS, planned=True, short_help="Train a small model from a large one: which way is cheapest."
-)(distill.distill)
-app.command("loss", short_help="Training loss and optimal sizes by published laws.")(scaling_laws.loss)
-tools.add(app)
+app.later(
+    "serve",
+    "simcost.cli.serve:serve",
+    epilog=o.KEYS,
+    planned=True,
+    short_help="Under load: TTFT, TPOT, throughput, what limits them, $.",
+)
+app.later("recipe", "simcost.cli.recipe:recipe", short_help="A training recipe, stage by stage: GPU hours, $, days.")
+app.later(
+    "rl",
+    "simcost.cli.rl:rl",
+    epilog=o.KEYS,
+    planned=True,
+    short_help="A step of reinforcement learning, phase by phase.",
+)
+app.later(
+    "think",
+    "simcost.cli.think:think",
+    epilog=o.KEYS,
+    planned=True,
+    short_help="Thinking budgets: tokens, latency, $ of a solved query.",
+)
+app.later(
+    "distill",
+    "simcost.cli.distill:distill",
+    epilog=o.KEYS,
+    planned=True,
+    short_help="Train a small model from a large one: which way is cheapest.",
+)
+app.later("loss", "simcost.cli.scaling_laws:loss", short_help="Training loss and optimal sizes by published laws.")
+app.later(
+    "trace",
+    "simcost.cli.tools.trace:trace",
+    True,
+    epilog=o.KEYS,
+    short_help="A profiler's trace beside the prediction.",
+)
+app.later("schema", "simcost.cli.tools.schema:schema", short_help="JSON Schema of results and of plan files.")
 
 
-app.command("diff", short_help="What changed between two results, term by term.")(diff.diff)
-app.command("cite", short_help="The sources of a result, also as BibTeX.", context_settings=cite.LOOSE)(cite.cite)
+app.later("diff", "simcost.cli.answers.diff:diff", short_help="What changed between two results, term by term.")
+app.later(
+    "cite",
+    "simcost.cli.answers.cite:cite",
+    short_help="The sources of a result, also as BibTeX.",
+    context_settings=LOOSE,
+)
 
 
 @app.command(short_help="Keys that --set and --vary can name.")
@@ -218,7 +257,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run; every error that a user can cause is one line on stderr and exit code 2."""
     gc.set_threshold(_COLLECTED)
     streams.prepare()
-    code = tools.completing(run)(sys.argv[1:] if argv is None else argv)
+    code = completion.completing(run)(sys.argv[1:] if argv is None else argv)
     try:
         sys.stdout.flush()
     except OSError as error:

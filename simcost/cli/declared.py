@@ -7,11 +7,13 @@ words it knows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from simcost.frozen import frozen
 
+LOOSE = {"allow_extra_args": True, "ignore_unknown_options": True}  # Typer's words for a line with `Rest`
 REQUIRED: Any = ...  # the default of a parameter that a line must state
 Function = Callable[..., Any]
 
@@ -57,12 +59,19 @@ class Parameter:
 
 @frozen
 class Command:
-    """`planned`: whether it takes the options of a plan; `how`: Typer's words."""
+    """`source`: its function, or "module:name", which is loaded when the command is asked for; `planned`: whether it takes the options of a
+    plan; `how`: Typer's words."""
 
     name: str
-    function: Function
+    source: Function | str
     planned: bool
     how: dict[str, Any]
+
+    @property
+    def function(self) -> Function:
+        """What answers."""
+        found: Function = _loaded(self.source)
+        return found
 
     def parameters(self) -> list[Parameter]:
         """Those of its function, in their order. A parameter of kind `Rest` is none."""
@@ -91,31 +100,46 @@ def parameters(function: Function) -> list[Parameter]:
     ]
 
 
+def _loaded(source: Any) -> Any:
+    if not isinstance(source, str):
+        return source
+    module, _, name = source.partition(":")
+    return getattr(import_module(module), name)
+
+
 class Commands:
     """Commands by name, and groups of them."""
 
     def __init__(self, help: str) -> None:
         self.help = help
         self.commands: dict[str, Command] = {}
-        self.groups: dict[str, tuple[Commands, dict[str, Any]]] = {}
+        self.groups: dict[str, tuple[Commands | str, dict[str, Any]]] = {}
 
     def command(self, name: str = "", planned: bool = False, **how: Any) -> Callable[[Function], Function]:
         """A decorator: the function becomes a command, by its own name or another."""
 
         def add(function: Function) -> Function:
-            word = name or function.__name__.replace("_", "-")
-            self.commands[word] = Command(word, function, planned, how)
+            self.later(name or function.__name__.replace("_", "-"), function, planned, **how)
             return function
 
         return add
 
-    def add(self, name: str, group: Commands, **how: Any) -> None:
-        """Puts a group below a word."""
+    def later(self, name: str, source: Function | str, planned: bool = False, **how: Any) -> None:
+        """A command by its function, or by "module:name"."""
+        self.commands[name] = Command(name, source, planned, how)
+
+    def add(self, name: str, group: Commands | str, **how: Any) -> None:
+        """Puts a group, or "module:name" of one, below a word."""
         self.groups[name] = group, how
+
+    def group(self, name: str) -> Commands:
+        """The group below a word."""
+        found: Commands = _loaded(self.groups[name][0])
+        return found
 
     def leaves(self, before: str = "") -> Iterator[tuple[str, Command]]:
         """(words of the line, command) of all commands."""
         for name, command in self.commands.items():
             yield f"{before}{name}", command
-        for name, (group, _) in self.groups.items():
-            yield from group.leaves(f"{before}{name} ")
+        for name in self.groups:
+            yield from self.group(name).leaves(f"{before}{name} ")

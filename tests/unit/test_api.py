@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import simcost
+import simcost.api
 from simcost.errors import SpecError
 from simcost.report.text import as_console
 
@@ -121,3 +122,14 @@ def test_lengths_that_are_not_given_have_their_defaults() -> None:
     prompt = simcost.explain(*ASK, phase="prefill").inputs
     assert (prompt["isl"], prompt["past"]) == (4096, 0)
     assert simcost.plans(*ASK, gpus=1, phase="prefill").inputs["isl"] == 4096
+
+
+def test_a_function_of_the_api_is_loaded_when_it_is_asked_for() -> None:
+    probe = "import sys; from simcost import api; api.list_engines; print(sorted(m for m in sys.modules if m.startswith('simcost.api.')))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['simcost.api.arguments', 'simcost.api.catalogue']"
+    for name in simcost.api.__all__:
+        assert name in dir(simcost.api)
+        assert getattr(simcost.api, name) is getattr(simcost, name)
+    with pytest.raises(AttributeError, match="no attribute 'decod'"):
+        _ = simcost.api.decod

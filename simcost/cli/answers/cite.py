@@ -11,7 +11,6 @@ from simcost.cli.output import FORMATS, emit, write
 from simcost.errors import SpecError, nearest
 
 BIBTEX = "bibtex"
-LOOSE = {"allow_extra_args": True, "ignore_unknown_options": True}  # the options are those of the question
 Style = Annotated[
     str,
     Option("--format", help="bibtex, console, csv, markdown or json; default: by the suffix of -o (.bib is bibtex), else console.", autocompletion=o.starting((BIBTEX, "console", "csv", "markdown", "json"))),

@@ -40,7 +40,7 @@ def _meant(word: str, argv: Sequence[str], app: Commands) -> str:
         return f"; did you mean 'simcost list {_LISTED[word]}'?"
     before = list(argv[: argv.index(word)]) if word in argv else []
     for one in before:
-        app = app.groups[one][0] if one in app.groups else app
+        app = app.group(one) if one in app.groups else app
     known = [*app.commands, *app.groups]
     listed = f" (one of {', '.join(known)})" if before else " (simcost --help lists them)"
     return f"{listed}{nearest(word, known)}"

@@ -46,7 +46,7 @@ def line(commands: Commands, words: list[str]) -> Line | None:
     path, rest = ["simcost"], list(words)
     while rest and rest[0] in commands.groups:
         path.append(rest.pop(0))
-        commands = commands.groups[path[-1]][0]
+        commands = commands.group(path[-1])
     command = commands.commands.get(rest[0]) if rest else None
     if command is None or command.how.get("context_settings"):
         return None

@@ -131,9 +131,9 @@ def _app(commands: Commands, words: list[str], name: str) -> typer.Typer:
     for word, one in commands.commands.items():
         if not named or word == first:
             app.command(word, cls=_class(one, listed), **one.how)(_function(one, listed))
-    for word, (group, how) in commands.groups.items():
+    for word, (_, how) in commands.groups.items():
         if not named or word == first:
-            app.add_typer(_app(group, words[1:] if named else words, word), name=word, **how)
+            app.add_typer(_app(commands.group(word), words[1:] if named else words, word), name=word, **how)
     return app
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import shlex
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -29,6 +28,8 @@ def completing(run: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
             words, before = joined(_split(os.environ["COMP_WORDS"]), int(os.environ["COMP_CWORD"]))
         except (KeyError, ValueError):  # not as bash's script asks
             return run(argv)
+        import shlex
+
         os.environ["COMP_WORDS"], os.environ["COMP_CWORD"] = shlex.join(words), str(len(words) - 1)
         with redirect_stdout(io.StringIO()) as out:
             code = _ended(run, argv)
@@ -67,6 +68,8 @@ def replies(candidates: list[str], before: str) -> list[str]:
 
 def _split(line: str) -> list[str]:
     """Words as bash joined them; an open quotation mark is that of the word being typed."""
+    import shlex
+
     try:
         return shlex.split(line)
     except ValueError:
