@@ -116,13 +116,43 @@ def _check(cls: type, every: Iterable[Field[Any]]) -> None:
 
 
 def _first(cls: Any) -> Callable[..., None]:
-    """A constructor that makes the class its own when it is first called: a question needs half of the classes that it imports."""
+    """A constructor that fills the first instance itself, and makes the class its own constructor for the second: of the classes that a question
+    imports it needs half, and of a third of these one instance."""
+    used = False
 
     def __init__(self: Any, *values: Any, **named: Any) -> None:
-        cls.__init__ = _init(cls, fields(cls))
-        cls.__init__(self, *values, **named)
+        nonlocal used
+        if used or not _filled(self, cls, values, named):
+            cls.__init__ = _init(cls, fields(cls))
+            cls.__init__(self, *values, **named)
+        used = True
 
     return __init__
+
+
+def _filled(self: Any, cls: Any, values: tuple[Any, ...], named: dict[str, Any]) -> bool:
+    """Fills the slots of an instance; False, and nothing filled, where the arguments are not those of the fields."""
+    every = fields(cls)
+    given: dict[str, Any] = dict(zip([each.name for each in every], values, strict=False))
+    if len(values) > len(every) or not named.keys().isdisjoint(given):
+        return False
+    given |= named
+    for each in every:
+        if each.name not in given:
+            if each.default is MISSING and each.default_factory is MISSING:
+                return False
+            given[each.name] = each.default if each.default is not MISSING else MISSING
+    if len(given) > len(every):
+        return False
+    for each in every:
+        value: Any = given[each.name]
+        if value is MISSING:
+            make: Any = each.default_factory
+            value = make()
+        getattr(cls, each.name).__set__(self, value)
+    if hasattr(cls, "__post_init__"):
+        self.__post_init__()
+    return True
 
 
 def _init(cls: Any, every: tuple[Field[Any], ...]) -> Callable[..., None]:

@@ -43,8 +43,12 @@ def _declared() -> dict[str, list[tuple[str, str, str]]]:
     half a query."""
     found: dict[str, list[tuple[str, str, str]]] = {}
     for path in _entry_points():
+        try:
+            data = path.read_bytes()
+        except OSError:  # a package that has none
+            continue
         group = ""
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in data.decode("utf-8", "replace").splitlines() if b"simcost." in data else ():
             text = line.strip()
             if text.startswith("["):
                 group = text.strip("[]").strip()
@@ -57,7 +61,7 @@ def _declared() -> dict[str, list[tuple[str, str, str]]]:
 
 
 def _entry_points() -> Iterator[Path]:
-    """The files of all installed packages that have any, in the order of the import path."""
+    """Where installed packages have them, in the order of the import path."""
     for folder in dict.fromkeys(sys.path):
         try:
             names = sorted(
@@ -65,7 +69,4 @@ def _entry_points() -> Iterator[Path]:
             )
         except OSError:
             continue
-        for name in names:
-            path = Path(folder or ".") / name / "entry_points.txt"
-            if path.is_file():
-                yield path
+        yield from (Path(folder or ".", name, "entry_points.txt") for name in names)

@@ -251,3 +251,37 @@ def test_an_instance_keeps_a_bounded_number_of_answers() -> None:
         assert one.times(factor) == [factor]
     one.times(0)
     assert one.asked.count(0) == 2, "forgotten, and worked out anew"
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ((), {}), ((1, 2, 3, 4), {}), ((1,), {"a": 2}), ((1,), {"d": 2}), ((), {"b": 2}), ((1,), {}), ((1, 2), {}), ((1,), {"c": [5]}), ((), {"a": 1, "c": []}), ((1,), {"b": -1}),
+    ],
+)  # fmt: skip
+def test_the_first_instance_of_a_class_is_like_every_other(values: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def fresh() -> Any:
+        @frozen
+        class Made:
+            a: int
+            b: int = 7
+            c: list[int] = field(default_factory=list)
+
+            def __post_init__(self) -> None:
+                if self.b < 0:
+                    raise ValueError("b")
+
+        return Made
+
+    said = []
+    for made in (fresh(), fresh()):
+        if said:  # one that has its own constructor by now
+            made(1)
+            made(1)
+            assert made.__init__.__code__.co_filename == "<string>"
+        try:
+            one = made(*values, **named)
+            said.append((repr(one).partition("(")[2], one.c is not made(*values, **named).c or "c" in named))
+        except (TypeError, ValueError) as error:
+            said.append((type(error), str(error)))
+    assert said[0] == said[1]
