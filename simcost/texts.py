@@ -12,7 +12,6 @@ import json
 import math
 import os
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import chain
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from simcost.errors import SpecError, nearest
+from simcost.files import blake2b, kept, shipped
 
 LARGEST = 1 << 27  # bytes of a text file
 DEEPEST = 64  # tables and lists inside each other; configs of models have 5
@@ -106,19 +106,42 @@ def checked_keys(table: Any, needed: Iterable[str], optional: Iterable[str], whe
 def toml_table(path: Path) -> dict[str, Any]:
     """The table of a TOML file. Raises SpecError for a file that `text` refuses, that is no TOML, or that `json_value` would refuse."""
     found = text(path)
-    if _DOTTED.search(found):  # before it is parsed: the time of that is the square of a key's parts
-        raise SpecError(f"{path}: {_DEEP}")
     try:
-        table = tomllib.loads(found, parse_float=_decimal)
-        _checked(table)
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{path}: not valid TOML: {error}") from None
+        return toml(found) if shipped(path) else _parsed(found)
     except _Refused as error:
         raise SpecError(f"{path}: {error}") from None
     except RecursionError:
         raise SpecError(f"{path}: {_DEEP}") from None
-    except ValueError:  # int() of more digits than Python reads
-        raise SpecError(f"{path}: {_BEYOND}") from None
+    except ValueError as error:
+        from tomllib import TOMLDecodeError
+
+        # Else of int(), for more digits than Python reads.
+        said = f"not valid TOML: {error}" if isinstance(error, TOMLDecodeError) else _BEYOND
+        raise SpecError(f"{path}: {said}") from None
+
+
+def _parsed(found: str) -> dict[str, Any]:
+    import tomllib
+
+    if _DOTTED.search(found):  # before it is parsed: the time of that is the square of a key's parts
+        raise _Refused(_DEEP)
+    table = tomllib.loads(found, parse_float=_decimal)
+    _checked(table)
+    return table
+
+
+def toml(found: str) -> dict[str, Any]:
+    """The table of TOML that ships with simcost, kept as JSON under a hash of its text: to parse what a question needs takes a thirtieth of it."""
+    data = found.encode()
+    name = f"{blake2b(data, digest_size=16).hexdigest()}.table"
+    body = kept.read(name, kept.TABLE)
+    if body is not None:
+        read: dict[str, Any] = json.loads(body)
+        return read
+    table = _parsed(found)
+    written = json.dumps(table, ensure_ascii=False, default=str).encode()
+    if json.loads(written) == table:  # no dates
+        kept.write(name, written, kept.TABLE)
     return table
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from simcost.calibration import kept, tables
 from simcost.calibration import rows as files
+from simcost.calibration import tables
 from simcost.calibration.curves import curve as curves
 from simcost.calibration.curves.curve import Curve
 from simcost.calibration.curves.one_thread import one_thread
@@ -26,7 +26,7 @@ from simcost.calibration.ladders import Ladder, ladders
 from simcost.calibration.rows import Rows
 from simcost.calibration.speed_of_light import on_wire
 from simcost.errors import SpecError, say
-from simcost.files import blake2b
+from simcost.files import blake2b, kept
 from simcost.frozen import frozen
 from simcost.hardware import runs
 from simcost.hardware.engines import ANY, TORCH
@@ -282,21 +282,21 @@ def _load(digest: str, name: str, labels: Labels, device: Device, sources: list[
     found = _kept(digest)
     if found is None:
         found = _fitted(name, labels, device, sources)
-        kept.write(digest, curves.pack(found))
+        kept.write(f"{digest}.curve", np.asarray(curves.pack(found), "<f8").tobytes(), kept.CURVE)
     _MEMORY[digest] = found
     return found
 
 
 def _kept(digest: str) -> Curve | None:
     """A curve out of the cache; None where it has none that is all numbers."""
-    values = kept.read(digest)
-    if values is None:
+    body = kept.read(f"{digest}.curve", kept.CURVE)
+    if body is None:
         return None
     with suppress(ValueError, IndexError, OverflowError):
-        found = curves.unpack(values)
+        found = curves.unpack(np.frombuffer(body, "<f8").astype(np.float64))
         if found.sound:
             return found
-    kept.spoilt(digest)
+    kept.spoilt(f"{digest}.curve")
     return None
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -104,6 +103,8 @@ def _cards() -> dict[str, _Card]:
 
 def _card(name: str) -> _Card:
     """Of the lines before the first table: a name is looked up in all profiles, and most of a profile is in its tables."""
+    import tomllib
+
     path = folder("hwprofiles") / name / "profile.toml"
     try:
         head = tomllib.loads(path.read_text(encoding="utf-8").partition("\n[")[0])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -66,6 +65,8 @@ def drift(homes: tuple[Path, ...], home: Path) -> float:
 
 def _above(home: Path) -> dict[str, Any]:
     """What stands above the tables of a record: a tenth of it."""
+    import tomllib
+
     try:
         return tomllib.loads((home / "run.toml").read_text(encoding="utf-8").partition("\n[")[0])
     except (OSError, ValueError, RecursionError):

@@ -6,7 +6,6 @@ A key leaves these tables the day a block reads it: blocks are asked first.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -16,11 +15,11 @@ import numpy as np
 
 from simcost import settings
 from simcost.blocks._layer_kinds import OLDER
+from simcost.texts import toml
 
 
 def _read(name: str) -> dict[str, dict[str, Any]]:
-    with (Path(__file__).parent / name).open("rb") as file:
-        return tomllib.load(file)
+    return toml((Path(__file__).parent / name).read_text(encoding="utf-8"))
 
 
 # Why each key means nothing: the reason of its table in irrelevant.toml.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
+from simcost.files import blake2b
 from simcost.hardware import load as hardware
 from simcost.model import load as models
 from simcost.model.given import given as config_of
@@ -60,4 +60,4 @@ def _content(given: Mapping[str, Any]) -> str:
     devices = [given.get("hw"), *varied.get("hw", ())]
     profiles = [hardware.read(name)[1] for name in devices if isinstance(name, str)]
     text = json.dumps([VERSION, given, configs, profiles], sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+    return blake2b(text.encode(), digest_size=6).hexdigest()

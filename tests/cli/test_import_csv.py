@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simcost.calibration import kept, store
+from simcost.calibration import store
 from simcost.calibration.family import families
 from simcost.calibration.record import to_toml
 from simcost.cli import app
+from simcost.files import kept
 from simcost.hardware import load as hardware
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from simcost.calibration import kept, store
+from simcost.calibration import store
 from simcost.cli import app
 from simcost.errors import SpecError
-from simcost.files import folder
+from simcost.files import folder, kept
 from simcost.hardware import load as hardware
 from simcost.hardware import runs
 
@@ -82,7 +82,7 @@ def test_broken_runs_stop_queries_and_reports_in_the_same_words(
     assert str(mine / "measurements" / "run") in said
     assert app.run(["calibrate", "report", str(mine)]) == 2
     assert line(capsys) == said
-    assert not list(mine.parent.glob("cache/*"))
+    assert not list(mine.parent.glob("cache/*.curve"))
 
 
 def test_a_run_that_is_not_asked_stands_in_no_way(mine: Path) -> None:

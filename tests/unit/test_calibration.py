@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simcost import errors
-from simcost.calibration import kept, store
 from simcost.calibration import rows as tables
+from simcost.calibration import store
 from simcost.calibration.curves import curve as curves
 from simcost.calibration.family import families, kind
 from simcost.calibration.form import Form
@@ -26,6 +26,7 @@ from simcost.calibration.score import scored
 from simcost.calibration.split import SHARE, folds
 from simcost.calibration.thinning import thinned
 from simcost.errors import SpecError
+from simcost.files import kept
 from simcost.hardware import load as hardware
 from simcost.num import Z90
 

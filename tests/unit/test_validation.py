@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from simcost.calibration import kept
 from simcost.errors import SpecError
 from simcost.estimate.layer import BlockSpec, Listed, adjoints, fused, listed, random_blocks
+from simcost.files import kept
 from simcost.hardware import load as hardware
 from simcost.measure.timing.cpu import Timing
 from simcost.measure.torch_layers import rows as blocks_rows

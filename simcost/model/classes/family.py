@@ -8,7 +8,6 @@ a class, whose defaults are others. Source: Hugging Face transformers 5.24.0.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from simcost.hf import WRAPPER
 from simcost.model.keys import on
+from simcost.texts import toml
 
 _TABLES = (
     "source",
@@ -41,7 +41,7 @@ class Sections(Mapping[str, dict[str, Any]]):
 
     def __getitem__(self, name: str) -> dict[str, Any]:
         if name not in self._read:
-            self._read[name] = tomllib.loads(self._texts[name])[name]
+            self._read[name] = toml(self._texts[name])[name]
         return self._read[name]
 
     def __iter__(self) -> Iterator[str]:

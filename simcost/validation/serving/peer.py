@@ -15,10 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from simcost.calibration import kept
 from simcost.calibration.importers.aiconfigurator import SYSTEMS
 from simcost.errors import SpecError, say
-from simcost.files import write_whole
+from simcost.files import kept, write_whole
 from simcost.validation.serving import rules, score
 from simcost.validation.serving.lines import MILLISECOND
 from simcost.validation.serving.point import Prediction

@@ -1,6 +1,7 @@
-"""Curves kept between processes, in the user's cache folder: numbers alone, behind a checksum, in a folder that nobody else writes to.
+"""What is kept between processes, in the user's cache folder: curves and shipped tables as they were read, behind a checksum, in a folder that nobody else
+writes to.
 
-A file that is cut off, foreign or changed is none: its curve is fitted again. A folder that others may write to is not used, because whoever writes
+A file that is cut off, foreign or changed is none: it is made again. A folder that others may write to is not used, because whoever writes
 a curve there sets answers; without any folder curves are fitted in every process. Most likely to be wrong: a folder above the
 cache that others may write to, which is not looked at.
 """
@@ -12,13 +13,11 @@ import stat
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-
 from simcost.errors import say
 from simcost.files import blake2b, put
-from simcost.num import Array
 
-_HEAD = b"simcost curve 1\n"  # raise the number when the bytes below it mean something else
+# First lines of files: the number is raised when the bytes below it mean something else.
+CURVE, TABLE = b"simcost curve 1\n", b"simcost table 1\n"
 _SUM = 16  # bytes of the checksum
 _LARGEST = 1 << 26  # bytes of a file that is read; the largest curve has a hundredth
 _TRUSTED = 0  # who may set any answer as it is: root
@@ -27,8 +26,16 @@ _INSTEAD = "SIMCOST_CACHE=FOLDER sets another folder"
 
 @cache
 def folder() -> Path | None:
-    """Folder of kept curves: SIMCOST_CACHE, XDG_CACHE_HOME/simcost or ~/.cache/simcost, read once in the process; None, which is said, where
+    """Folder of what is kept: SIMCOST_CACHE, XDG_CACHE_HOME/simcost or ~/.cache/simcost, read once in the process; None, which is said, where
     there is none, or where others may write to it."""
+    found, why = _place()
+    if why:
+        say(f"curves are not kept{why}{_INSTEAD}")
+    return found
+
+
+def _place() -> tuple[Path | None, str]:
+    """The folder, or why there is none."""
     stated, base = os.environ.get("SIMCOST_CACHE"), os.environ.get("XDG_CACHE_HOME", "")
     if stated:
         found = Path(os.path.abspath(stated))
@@ -38,12 +45,9 @@ def folder() -> Path | None:
         try:
             found = Path.home() / ".cache" / "simcost"
         except RuntimeError:
-            say(f"curves are not kept: HOME is not set, and this user has no home directory; {_INSTEAD}")
-            return None
+            return None, ": HOME is not set, and this user has no home directory; "
     why = _unsafe(found)
-    if why:
-        say(f"curves are not kept, {found} {why}: {_INSTEAD}")
-    return None if why else found
+    return (None, f", {found} {why}: ") if why else (found, "")
 
 
 def _unsafe(found: Path) -> str:
@@ -61,33 +65,34 @@ def _unsafe(found: Path) -> str:
     return "can be written by every user" if there.st_mode & stat.S_IWOTH else ""
 
 
-def read(name: str) -> Array | None:
-    """The numbers that were kept under a name; None where there are none, which is said of a file that is not as it was written."""
-    home = folder()
+def read(name: str, head: bytes) -> bytes | None:
+    """What was kept under the name of a file; None where there is nothing, which is said of a curve that is not as it was written."""
+    home = folder() if head == CURVE else _place()[0]
     if home is None:
         return None
-    path = home / f"{name}.curve"
+    path = home / name
     try:
         data = _bytes(path)
     except FileNotFoundError:
         return None
     except OSError as error:
-        _bad(path, error.strerror or str(error))
+        _bad(path, error.strerror or str(error), head)
         return None
-    head, body = data[: len(_HEAD) + _SUM], data[len(_HEAD) + _SUM :]
-    if head != _HEAD + _checksum(body) or len(body) % 8:
-        _bad(path, "cut off, or not as simcost wrote it")
-        return None
-    return np.frombuffer(body, "<f8").astype(np.float64)
+    first, body = data[: len(head) + _SUM], data[len(head) + _SUM :]
+    if first == head + _checksum(body):
+        return body
+    _bad(path, "cut off, or not as simcost wrote it", head)
+    return None
 
 
 def spoilt(name: str) -> None:
     """Says that what was kept under a name is no curve."""
-    _bad(Path(f"{folder()}") / f"{name}.curve", "no curve")
+    _bad(Path(f"{folder()}") / name, "no curve", CURVE)
 
 
-def _bad(path: Path, why: str) -> None:
-    say(f"{path}: {why}; the curve is fitted again")
+def _bad(path: Path, why: str, head: bytes) -> None:
+    if head == CURVE:  # tables are read again in no time
+        say(f"{path}: {why}; the curve is fitted again")
 
 
 def _bytes(path: Path) -> bytes:
@@ -104,15 +109,15 @@ def _checksum(body: bytes) -> bytes:
     return blake2b(body, digest_size=_SUM).digest()
 
 
-def write(name: str, values: Array) -> None:
-    """Keeps numbers under a name. A cache that cannot be written is no error, only slower next time: a line says so."""
-    home = folder()
+def write(name: str, body: bytes, head: bytes) -> None:
+    """Keeps bytes under the name of a file. A cache that cannot be written is no error, only slower next time: a line says so of curves."""
+    home = folder() if head == CURVE else _place()[0]
     if home is None:
         return
-    body = np.asarray(values, "<f8").tobytes()
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         # What a crash spoils the checksum tells: a first question need not wait for the disk.
-        put(home / f"{name}.curve", _HEAD + _checksum(body) + body, lasting=False)
+        put(home / name, head + _checksum(body) + body, lasting=False)
     except OSError as error:
-        say(f"{home}: {error.strerror or error}; curves are not kept, {_INSTEAD}", "kept curves")
+        if head == CURVE:
+            say(f"{home}: {error.strerror or error}; curves are not kept, {_INSTEAD}", "kept curves")

@@ -27,7 +27,7 @@ except ImportError:
 if TYPE_CHECKING:  # a query's imports are counted
     from typing import BinaryIO
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parent.parent
 _LINKS = 40  # symbolic links in a row that Linux follows
 _LEFT_S = 3600.0  # after which nobody is writing to a part any longer
 _JUST_NS = 2_000_000_000  # the coarsest clock of a file system in use, FAT's
@@ -39,6 +39,11 @@ def folder(name: str) -> Path:
     """The folder `hwprofiles` or `workloads`: inside the installed wheel, or beside the clone's `simcost/`."""
     installed = _PACKAGE / "_data" / name
     return installed if installed.is_dir() else _PACKAGE.parent / name
+
+
+def shipped(path: Path) -> bool:
+    """Whether a file came with simcost."""
+    return _PACKAGE in path.parents or any(folder(name) in path.parents for name in ("hwprofiles", "workloads"))
 
 
 def put(path: Path, data: bytes, lasting: bool = True) -> None:

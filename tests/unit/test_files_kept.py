@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simcost import errors
-from simcost.calibration import kept, store
+from simcost import errors, texts
 from simcost.calibration import rows as tables
+from simcost.calibration import store
 from simcost.calibration.curves import curve as curves
 from simcost.calibration.family import families
+from simcost.files import kept
 from simcost.hardware import load as hardware
 
 H200, GEMM = hardware.load("h200"), families()["gemm"]
@@ -58,13 +59,32 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], curves
 
 
 def test_numbers_come_back_bit_by_bit(home: Path, told: list[str]) -> None:
-    assert kept.read("a") is None
-    kept.write("a", VALUES)
-    found = kept.read("a")
-    assert found is not None
-    assert found.tobytes() == VALUES.tobytes()
+    assert kept.read("a.curve", kept.CURVE) is None
+    kept.write("a.curve", VALUES.tobytes(), kept.CURVE)
+    assert kept.read("a.curve", kept.CURVE) == VALUES.tobytes()
     assert [one.name for one in home.iterdir()] == ["a.curve"]
     assert home.stat().st_mode & 0o077 == 0
+    assert not told
+
+
+def test_a_shipped_table_is_kept_and_read_again_as_it_was(home: Path, told: list[str]) -> None:
+    text = '[a]\nb = 1.5\nc = [1, true, "ü\\n"]\nd = {e = 1_000_000_000_000_000_000_000, f = 1.0}\n'
+    first = texts.toml(text)
+    (file,) = home.iterdir()
+    again = texts.toml(text)
+    assert first == again
+    assert [type(value) for value in again["a"]["d"].values()] == [int, float]
+    for data in (b"", b"foreign", file.read_bytes()[:-1], file.read_bytes().replace(b"1.5", b"2.5")):
+        file.write_bytes(data)
+        assert texts.toml(text) == first
+    assert texts.toml(text + "g = 1979-05-27\n") != first
+    assert [one.suffix for one in home.iterdir()] == [".table"]  # a date has no JSON
+    assert not told
+
+
+def test_without_a_folder_tables_are_read_and_nothing_is_said(home: Path, told: list[str]) -> None:
+    home.write_text("in the way")
+    assert texts.toml("a = 1") == {"a": 1}
     assert not told
 
 
@@ -97,7 +117,7 @@ def test_numbers_that_are_no_curve_are_made_again(
 ) -> None:
     whole = load()
     (file,) = home.glob("*.curve")
-    kept.write(file.stem, values)
+    kept.write(file.name, values.tobytes(), kept.CURVE)
     told.clear()
     assert load().wide == whole.wide
     assert told[0] == f"{file}: no curve; the curve is fitted again"
@@ -108,7 +128,7 @@ def test_a_fifo_and_a_giant_are_not_waited_for(home: Path, told: list[str]) -> N
     os.mkfifo(home / "a.curve")
     (home / "b.curve").touch()
     os.truncate(home / "b.curve", 1 << 40)
-    assert (kept.read("a"), kept.read("b")) == (None, None)
+    assert (kept.read("a.curve", kept.CURVE), kept.read("b.curve", kept.CURVE)) == (None, None)
     assert [line.partition(": ")[2] for line in told] == ["no file of a curve; the curve is fitted again"] * 2
 
 
