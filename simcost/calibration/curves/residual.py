@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,7 @@ _GROSS = (
 _REWEIGHT = 3
 _PULL = 10.0  # what all ladders together weigh, in rows of the table
 _LEVELLINGS = 12
+_FEW_SUMS = 8  # from which on numpy adds in partial sums
 _LOOSE = 0.4  # of the ridge: ladders hold the surface too
 
 
@@ -220,15 +222,21 @@ class _Kernels:
 def farthest(points: Array, count: int) -> Index:
     """Indices of `count` points, each the farthest from those before it; the first lies nearest the middle."""
     columns = np.ascontiguousarray(points.T)
+    room: Any = np.empty_like(columns)
+    one = np.empty(len(points))
 
     def apart(point: Array) -> Array:
-        return np.asarray(column_sums(np.square(columns - point[:, None])), np.float64)
+        np.square(np.subtract(columns, point[:, None], out=room), out=room)
+        # Few dimensions are added one after the other by both.
+        return (
+            np.add.reduce(room, axis=0, out=one) if len(room) < _FEW_SUMS else np.asarray(column_sums(room), np.float64)
+        )
 
-    chosen = [int(np.argmin(apart(points.mean(axis=0))))]
-    left = apart(points[chosen[0]])
+    chosen = [int(apart(points.mean(axis=0)).argmin())]
+    left = apart(points[chosen[0]]).copy()
     for _ in range(min(count, len(points)) - 1):
-        chosen.append(int(np.argmax(left)))
-        left = np.minimum(left, apart(points[chosen[-1]]))
+        chosen.append(int(left.argmax()))
+        np.minimum(left, apart(points[chosen[-1]]), out=left)
     return np.asarray(chosen, dtype=np.intp)
 
 
@@ -279,7 +287,15 @@ def lengths_of(features: Array, target: Array, typical: tuple[float, ...] | None
     limit = 3.0 * float(np.median(np.abs(target[some]))) + 1e-3  # outliers must not set the lengths
     x, y = _Kernels(features[some]), np.clip(target[some], -limit, limit)
     lengths, ratio = np.where(varies, centre, np.inf), 0.1
-    best = _evidence(x, y, lengths, ratio, centre, sd)
+    known: dict[tuple[bytes, float], float] = {}  # steps come back to where they were
+
+    def evidence(lengths: Array, ratio: float) -> float:
+        key = lengths.tobytes(), ratio
+        if key not in known:
+            known[key] = _evidence(x, y, lengths, ratio, centre, sd)
+        return known[key]
+
+    best = evidence(lengths, ratio)
     for factor in _FACTORS:
         improved = True
         while improved:
@@ -291,7 +307,7 @@ def lengths_of(features: Array, target: Array, typical: tuple[float, ...] | None
                         other_ratio = float(np.clip(ratio * step * step, 3e-3, 10.0))
                     else:
                         other[j] = np.clip(lengths[j] * step, 0.3, 50.0)
-                    now = _evidence(x, y, other, other_ratio, centre, sd)
+                    now = evidence(other, other_ratio)
                     if now > best + 0.1:
                         best, lengths, ratio, improved = now, other, other_ratio, True
                         break
