@@ -10,6 +10,7 @@ operations (a square root of as many doubles, which the same machine does beside
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -23,18 +24,26 @@ import simcost
 DECODE = ["-m", "simcost", "decode", "--model", "deepseek-v3", "--hw", "h200", "--batch", "64", "--set", "plan.tp=8"]
 
 
-def seconds(arguments: list[str]) -> float:
-    """Wall time of one fresh interpreter, with bytecode kept as an installed program has it."""
+def seconds(arguments: list[str]) -> tuple[float, float]:
+    """(wall, CPU) time of one fresh interpreter, with bytecode kept as an installed program has it, and without a second thread of the BLAS,
+    which spins beside an import."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    start = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], check=True, capture_output=True, env=kept)
-    return time.perf_counter() - start
+    before, start = cpu(), time.perf_counter()
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True, env={**kept, "OPENBLAS_NUM_THREADS": "1"})  # fmt: skip
+    return time.perf_counter() - start, cpu() - before
 
 
-def ratios(arguments: list[str], rounds: int = 11) -> tuple[float, float]:
-    """(median, P90) of the ratio to `import numpy`, pair by pair."""
-    found = sorted(seconds(arguments) / seconds(["-c", "import numpy"]) for _ in range(rounds))
-    return statistics.median(found), found[int(0.9 * (rounds - 1))]
+def cpu() -> float:
+    """CPU time of all processes that were waited for. [s]"""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def ratios(arguments: list[str], rounds: int = 11) -> tuple[float, float, float]:
+    """Ratio to `import numpy`, pair by pair: (median, P90) of wall time, median of CPU time."""
+    pairs = [(seconds(arguments), seconds(["-c", "import numpy"])) for _ in range(rounds)]
+    wall, used = (sorted(mine[at] / base[at] for mine, base in pairs) for at in (0, 1))
+    return statistics.median(wall), wall[int(0.9 * (rounds - 1))], statistics.median(used)
 
 
 def plans(rounds: int = 5) -> tuple[int, float, float]:
@@ -130,8 +139,8 @@ def main() -> None:
         ("decode", DECODE, 2.2),
         ("decode as JSON", json, 2.2),
     ):
-        middle, high = ratios(arguments)
-        print(f"simcost {name}: {middle:.2f}x numpy's import (P90 {high:.2f}x, aim {aim}x)")
+        middle, high, used = ratios(arguments)
+        print(f"simcost {name}: {middle:.2f}x numpy's import (P90 {high:.2f}x, {used:.2f}x in CPU time, aim {aim}x)")
     heavy = "import sys, simcost.cli.app as a; a.run(sys.argv[1:]); print(sorted({'torch','pandas','matplotlib'} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", heavy, *DECODE[2:]], capture_output=True, text=True, check=True)
     print("heavy packages loaded by a decode query:", out.stdout.splitlines()[-1])
