@@ -10,7 +10,7 @@ from types import ModuleType
 from simcost.blocks import _filter, _layer_kinds
 from simcost.blocks.embed import ngram
 from simcost.blocks.embed.per_layer import PerLayerInput
-from simcost.blocks.norm import block_residual, gated_residual, loop
+from simcost.blocks.norm import block_residual, cross_attention, gated_residual, loop
 from simcost.blocks.norm.altup import AltUp, Laurel
 from simcost.blocks.norm.attention_residual import AttentionResidual, copies
 from simcost.blocks.norm.gated_norm import GatedNorm
@@ -83,10 +83,12 @@ def _built(r: Reader, which: Iterable[int], layers: int) -> list[Layer]:
         copied = tuple(copies(r, layer, half) for half in (False, True))
         inputs, often = _inputs(r, layer, layers), loop.passes(r, layer, layers)
         states, grams = (one.states for part in inputs or () for one in part), ngram.of_layer(r, layer, layers)
-        key = id(attention), id(ffn), copied, often, *states, layer if grams else None
+        sees = cross_attention.has(r, layer)
+        key = id(attention), id(ffn), copied, often, sees, *states, layer if grams else None
         if key not in made:
             plain = (*grams, *_arranged(r, attention, ffn, norms, copied, inputs))
-            made[key] = plain if often is None else loop.of(r, plain, often)
+            plain = plain if often is None else loop.of(r, plain, often)
+            made[key] = cross_attention.of(r, plain) if sees else plain
         if not made[key]:
             raise SpecError(f"{r.where}: layer {layer}: the layer has neither attention nor FFN")
         found.append(made[key])

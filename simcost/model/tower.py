@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from simcost.blocks.tower.tower import Tower
 from simcost.hf import NESTED, WRAPPER
 from simcost.model import keys
-from simcost.model.towers._table import Rule, Table, Uncounted, Wrapper
+from simcost.model.tower_parts.table import Rule, Table, Uncounted, Wrapper
 from simcost.num import Num, is_scalar
 from simcost.provenance import Kind, Note
 from simcost.registry import discover

@@ -96,14 +96,14 @@ class Looped:
 
 
 @cache
-def _named(kind: type[Block]) -> type[Looped]:
-    """The class of looped blocks of a kind, under its name and of its module, by which answers speak of it."""
-    return type(f"Looped{kind.__name__}", (Looped,), {"__slots__": (), "__module__": kind.__module__})
+def _named(how: type[Any], kind: type[Block]) -> type[Any]:
+    """The class of blocks of a kind that are passed in this way, under its name and of its module, by which answers speak of it."""
+    return type(f"{how.__name__}{kind.__name__}", (how,), {"__slots__": (), "__module__": kind.__module__})
 
 
-def looped(block: Block, passes: float) -> Block:
+def looped(block: Block, passes: float, how: type[Any] = Looped) -> Block:
     """`block`, passed so often."""
-    return cast(Block, _named(type(block))(block, passes))
+    return cast(Block, _named(how, type(block))(block, passes))
 
 
 @frozen

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from simcost.blocks.tower.tower import Tower
-from simcost.model.towers._table import Rule, Table, Wrapper
+from simcost.model.tower_parts.table import Rule, Table, Wrapper
 from simcost.num import Num
 
 _LARGE = (1280.0, 5120.0, 32.0, 128.0, 20.0)  # width, of the FFN, layers, mel bins, heads: where no key says

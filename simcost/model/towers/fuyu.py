@@ -6,8 +6,8 @@ Source: Hugging Face `modeling_fuyu.py`.
 from __future__ import annotations
 
 from simcost.blocks.tower.tower import PATCHES, Matrix, Tower
-from simcost.model.towers import _trunks as trunks
-from simcost.model.towers._table import Rule, Wrapper
+from simcost.model.tower_parts import trunks
+from simcost.model.tower_parts.table import Rule, Wrapper
 
 
 def fuyu(c: Wrapper) -> tuple[Tower, ...]:

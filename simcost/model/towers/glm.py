@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import partial
 
 from simcost.blocks.tower.tower import Encoder, Matrix, Rows, Tower
-from simcost.model.towers import _trunks as trunks
-from simcost.model.towers._table import Rule, Table, Wrapper
+from simcost.model.tower_parts import trunks
+from simcost.model.tower_parts.table import Rule, Table, Wrapper
 
 
 def _tower(vision: Table, v: float, block: tuple[float, float], width: float, merger: float, more: float) -> tuple[Tower, ...]:  # fmt: skip

@@ -6,8 +6,8 @@ Source: Hugging Face `modeling_got_ocr2.py`.
 from __future__ import annotations
 
 from simcost.blocks.tower.tower import Encoder, Matrix, Rows, Tower
-from simcost.model.towers import _trunks as trunks
-from simcost.model.towers._table import Rule, Wrapper
+from simcost.model.tower_parts import trunks
+from simcost.model.tower_parts.table import Rule, Wrapper
 
 
 def got_ocr2(c: Wrapper) -> tuple[Tower, ...]:

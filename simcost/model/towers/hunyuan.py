@@ -6,8 +6,8 @@ Source: Hugging Face `modeling_hy_v4_vl.py`.
 from __future__ import annotations
 
 from simcost.blocks.tower.tower import Encoder, Rows, Tower
-from simcost.model.towers import _trunks as trunks
-from simcost.model.towers._table import Rule, Wrapper
+from simcost.model.tower_parts import trunks
+from simcost.model.tower_parts.table import Rule, Wrapper
 
 _NEWLINES = "each row of an image ends in a token of its own, so that its tokens depend on its sides"
 

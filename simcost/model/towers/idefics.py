@@ -1,16 +1,18 @@
-"""Idefics 2 and 3, SmolVLM: SigLIP without a head, and a connector.
+"""Idefics 2 and 3, SmolVLM, Aria: SigLIP without a head, and a connector.
 
-Sources: Hugging Face `modeling_idefics2.py`, `modeling_idefics3.py`, `modeling_smolvlm.py`.
+Sources: Hugging Face `modeling_idefics2.py`, `modeling_idefics3.py`, `modeling_smolvlm.py`, `modeling_aria.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from simcost.blocks.tower._resampler import Resampler
 from simcost.blocks.tower.tower import PATCHES, Matrix, Rows, Tower
-from simcost.model.towers import _trunks as trunks
-from simcost.model.towers._table import Rule, Uncounted, Wrapper
+from simcost.errors import SpecError
+from simcost.model.tower_parts import trunks
+from simcost.model.tower_parts.table import Rule, Table, Uncounted, Wrapper
 
 _SPLIT = "an image keeps its shape; where a processor splits pictures into several (do_image_splitting), each counts as an image"
 _SECOND = trunks.Sizes(patch=32.0)
@@ -51,4 +53,20 @@ def idefics2(c: Wrapper) -> tuple[Tower, ...]:
     return (replace(found, largest=trunk.side or 0.0, said=_SPLIT),)
 
 
-WRAPPERS: dict[str, Rule] = {"idefics2": idefics2, "idefics3": idefics3, "smolvlm": idefics3}
+def aria(c: Wrapper) -> tuple[Tower, ...]:
+    """Idefics 3's encoder, then queries that attend to its patches through two products each of queries, keys and values, and an FFN as wide as the language model."""
+    trunk, d, key = _trunk(c, _THIRD), c.hidden, "projector_patch_to_query_dict"
+    v, stated = trunk.width, c.own.raw(key, default={"1225": 128, "4900": 256})
+    if not isinstance(stated, Mapping) or not stated:
+        raise SpecError(f"{c.where}: '{key}' must be a table of patches and queries, not {stated!r}")
+    queries = [Table({key: each}, "", c.where).num(key) for each in stated.values()]
+    most = c.own.num(f"max_value_{key}", default=max(queries))
+    c.own.taken.pop(f"max_value_{key}", None)  # which only some files state
+    c.own.ignore("vision_feature_layer")
+    attention = 3.0 * v * v + 4.0 * v * v + 4.0 * v + v * v + v + 4.0 * v
+    projector = trunks.two(("linear_in", "linear_out"), v, d, d, bias=False)
+    why = "latents of its projector that attend to patches are not timed"
+    return (trunks.tower(trunk, projector, most * v + attention + 2.0 * v, PATCHES, refuses=why),)
+
+
+WRAPPERS: dict[str, Rule] = {"idefics2": idefics2, "idefics3": idefics3, "smolvlm": idefics3, "aria": aria}

@@ -11,8 +11,8 @@ from itertools import combinations, pairwise
 from typing import NamedTuple
 
 from simcost.blocks.tower.tower import Encoder, Matrix, Rows, Tower
-from simcost.model.towers import _trunks as trunks
-from simcost.model.towers._table import Rule, Table, Uncounted, Wrapper
+from simcost.model.tower_parts import trunks
+from simcost.model.tower_parts.table import Rule, Table, Uncounted, Wrapper
 from simcost.num import Num
 
 _SAME, _MOST = 1e-5, 12  # distances that single precision cannot tell apart; scales of which all choices are tried

@@ -6,8 +6,8 @@ Sources: Hugging Face `modeling_internvl.py`; OpenGVLab `modeling_intern_vit.py`
 from __future__ import annotations
 
 from simcost.blocks.tower.tower import Encoder, Rows, Tower
-from simcost.model.towers import _trunks as trunks
-from simcost.model.towers._table import Rule, Table, Uncounted, Wrapper
+from simcost.model.tower_parts import trunks
+from simcost.model.tower_parts.table import Rule, Table, Uncounted, Wrapper
 
 _SIZES = trunks.Sizes(1024.0, 4096.0, 24.0, 16.0, 14.0, 448.0)
 

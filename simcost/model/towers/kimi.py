@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 
 from simcost.blocks.tower.tower import Encoder, Rows, Tower
-from simcost.model.towers import _trunks as trunks
-from simcost.model.towers._table import Rule, Uncounted, Wrapper
+from simcost.model.tower_parts import trunks
+from simcost.model.tower_parts.table import Rule, Uncounted, Wrapper
 
 
 def moonvit(c: Wrapper) -> tuple[Tower, ...]:

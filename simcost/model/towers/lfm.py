@@ -6,8 +6,8 @@ Sources: Hugging Face `modeling_lfm2_vl.py`, `modeling_siglip2.py`, `modeling_lf
 from __future__ import annotations
 
 from simcost.blocks.tower.tower import Encoder, Rows, Tower
-from simcost.model.towers import _trunks as trunks
-from simcost.model.towers._table import Rule, Uncounted, Wrapper
+from simcost.model.tower_parts import trunks
+from simcost.model.tower_parts.table import Rule, Uncounted, Wrapper
 
 _KINDS = ["conv", "conv", *["full_attention", "conv"] * 6]  # of the class, at its own depth
 _CONVOLUTIONS = "its spatial convolutions have no time here"

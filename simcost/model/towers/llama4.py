@@ -6,8 +6,8 @@ Source: Hugging Face `modeling_llama4.py`.
 from __future__ import annotations
 
 from simcost.blocks.tower.tower import Encoder, Matrix, Rows, Tower
-from simcost.model.towers import _trunks as trunks
-from simcost.model.towers._table import Rule, Wrapper
+from simcost.model.tower_parts import trunks
+from simcost.model.tower_parts.table import Rule, Wrapper
 
 
 def llama4(c: Wrapper) -> tuple[Tower, ...]:
@@ -30,4 +30,25 @@ def llama4(c: Wrapper) -> tuple[Tower, ...]:
     return (trunks.tower(trunk, projector, 0.0, rows),)
 
 
-WRAPPERS: dict[str, Rule] = {"llama4": llama4}
+def mllama(c: Wrapper) -> tuple[Tower, ...]:
+    """Llama 3.2 Vision: blocks without biases of attention, then `num_global_layers` with two gates each; tables of positions, tiles and aspect ratios, each gated; one product
+    of the last output beside those of `intermediate_layers_indices`."""
+    vision = c.table("vision_config")
+    v, g = vision.num("hidden_size", default=1280), vision.num("intermediate_size", default=5120)
+    layers = vision.num("num_hidden_layers", default=32)
+    global_ = vision.num("num_global_layers", default=8)
+    heads = vision.num("attention_heads", "num_attention_heads", default=16)
+    patch, side = vision.side("patch_size", 14), vision.side("image_size", 448)
+    tiles, out = vision.num("max_num_tiles", default=4), vision.num("vision_output_dim", default=7680)
+    ratios = vision.length("supported_aspect_ratios", 8) + 1.0
+    vision.ignore("intermediate_layers_indices")
+    rows = (side // patch) ** 2 + 1.0
+    block = Encoder(layers + global_, v, heads, v / heads, g, g + 5.0 * v, rows=Rows(1.0, 1.0))
+    tables = 2.0 * (ratios * tiles * v + 1.0) + 1.0 + rows * v + ratios * tiles * rows * v
+    beside = v + tables + 4.0 * v + 2.0 * global_
+    trunk = trunks.Trunk(v, (trunks.embedding(vision, v, patch, False), block), beside, patch, side)
+    why = "images pass layers of cross-attention of the language model, whose time with images is not modelled"
+    return (trunks.tower(trunk, (Matrix("multi_modal_projector", out, c.hidden),), 0.0, Rows(), refuses=why),)
+
+
+WRAPPERS: dict[str, Rule] = {"llama4": llama4, "mllama": mllama}

@@ -11,8 +11,8 @@ from functools import partial
 
 from simcost.blocks.tower._tiles import Tiles
 from simcost.blocks.tower.tower import PATCHES, Encoder, Matrix, Rows, Tower
-from simcost.model.towers import _trunks as trunks
-from simcost.model.towers._table import Rule, Wrapper
+from simcost.model.tower_parts import trunks
+from simcost.model.tower_parts.table import Rule, Wrapper
 from simcost.num import Num
 
 _SIZES = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]

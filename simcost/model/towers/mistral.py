@@ -6,8 +6,8 @@ Sources: Hugging Face `modeling_mistral3.py`, `modeling_mistral_large4.py`, `mod
 from __future__ import annotations
 
 from simcost.blocks.tower.tower import Matrix, Rows, Tower
-from simcost.model.towers import _trunks as trunks
-from simcost.model.towers._table import Rule, Wrapper
+from simcost.model.tower_parts import trunks
+from simcost.model.tower_parts.table import Rule, Wrapper
 
 
 def mistral3(c: Wrapper) -> tuple[Tower, ...]:

@@ -6,8 +6,8 @@ Source: Hugging Face `modeling_molmo2.py` (`image_pooling_2d`, `image_projector`
 from __future__ import annotations
 
 from simcost.blocks.tower.tower import PATCHES, Encoder, Tower
-from simcost.model.towers import _trunks as trunks
-from simcost.model.towers._table import Rule, Wrapper
+from simcost.model.tower_parts import trunks
+from simcost.model.tower_parts.table import Rule, Wrapper
 
 _POOLED = "attention pools patches of several crops into each token, and has no time here"
 

@@ -9,8 +9,8 @@ from math import prod
 
 from simcost.blocks.tower.tower import Encoder, Matrix, Rows, Tower
 from simcost.errors import SpecError
-from simcost.model.towers import _trunks as trunks
-from simcost.model.towers._table import Rule, Table, Uncounted, Wrapper
+from simcost.model.tower_parts import trunks
+from simcost.model.tower_parts.table import Rule, Table, Uncounted, Wrapper
 
 _FULL = 4  # layers of which one sees the whole image, as does the last
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import partial
 
 from simcost.blocks.tower.tower import Tower
+from simcost.model.tower_parts.table import Rule, Wrapper
 from simcost.model.towers import audio, qwen
-from simcost.model.towers._table import Rule, Wrapper
 
 _TALKERS = ("talker_config", "token2wav_config", "code2wav_config")
 

@@ -6,8 +6,8 @@ Sources: Hugging Face `modeling_qwen2_vl.py`, `modeling_qwen2_5_vl.py`, `modelin
 from __future__ import annotations
 
 from simcost.blocks.tower.tower import Encoder, Matrix, Rows, Tower
-from simcost.model.towers import _trunks as trunks
-from simcost.model.towers._table import Rule, Table, Wrapper
+from simcost.model.tower_parts import trunks
+from simcost.model.tower_parts.table import Rule, Table, Wrapper
 from simcost.num import Num
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from simcost.hf import flatten
 from simcost.model import tower
-from simcost.model.towers._table import Uncounted
+from simcost.model.tower_parts.table import Uncounted
 from simcost.model.towers.inkling import planned
 from simcost.plan import Phase
 

@@ -71,6 +71,10 @@ CLASSES = [
     ("lfm2_vl", 2560, "vision_config", "siglip2_vision_model", 107_359_488),
     ("lfm3_vl", 2048, "vision_config", "lfm3_vl_vision", 189_380_352),
     ("molmo2", 3584, "vision_config", "molmo2_vision", 503_342_544),
+    ("mllama", 4096, "vision_config", "mllama_vision_model", 867_749_395),
+    ("aria", 4096, "vision_config", "idefics3_vision", 184_816_000),
+    ("chameleon", 4096, "vq_config", "chameleon_vqgan", 29_423_616),
+    ("janus", 4096, "vision_config", "janus_vision_model", 309_984_256 + 113_996_427),
 ]
 
 
@@ -80,6 +84,7 @@ def test_defaults_of_a_class_give_its_parameters(
 ) -> None:
     beside = {
         "idefics2": {"perceiver_config": {"model_type": "idefics2_perceiver"}},
+        "janus": {"vq_config": {"model_type": "janus_vqgan"}},
         "molmo2": {"adapter_config": {"model_type": "molmo2_adapter"}},
     }
     inner = {"hidden_size": width, "intermediate_size": 14336}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from simcost.blocks.tower._tiles import Tiles
 from simcost.blocks.tower.tower import PATCHES, Encoder, Matrix, Part, Rows, Tower
-from simcost.model.towers._table import Table, Uncounted
+from simcost.model.tower_parts.table import Table, Uncounted
 from simcost.num import Num
 
 SIGLIP, CLIP, PIXTRAL = "siglip_vision_model", "clip_vision_model", "pixtral"

@@ -1,0 +1,1 @@
+"""What rules of towers share: reading a table, encoders that several wrappers have."""
