@@ -13,7 +13,7 @@ import numpy as np
 from simcost.errors import NotModelled, SpecError, nearest
 from simcost.hf import Reader
 from simcost.model import keys, layers
-from simcost.model.classes.family import defaults, reads
+from simcost.model.classes.family import covered, defaults, reads
 from simcost.model.layers import Layer
 from simcost.provenance import Kind
 
@@ -127,7 +127,7 @@ def _all_dense(key: str, value: Any) -> bool:
 def _one(r: Reader, key: str, known: Collection[str], outer: bool) -> None:
     value = r.config[key]
     said = f"'{key}' = {_short(value)} has no effect here"
-    if key in known:
+    if key in known or key in covered(str(r.config.get("model_type", ""))):
         r.note(said, Kind.UNUSED, key)
     elif outer and isinstance(value, Mapping) and value and key.endswith("_config"):
         r.note(

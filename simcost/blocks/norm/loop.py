@@ -103,7 +103,7 @@ def _named(how: type[Any], kind: type[Block]) -> type[Any]:
 
 def looped(block: Block, passes: float, how: type[Any] = Looped) -> Block:
     """`block`, passed so often."""
-    return cast(Block, _named(how, type(block))(block, passes))
+    return cast(Block, _named(how, type(block))(block, passes))  # type: ignore[arg-type]
 
 
 @frozen

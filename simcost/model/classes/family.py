@@ -191,6 +191,11 @@ def uncovered(family: str, config: Mapping[str, Any]) -> str:
     return ""
 
 
+def covered(family: str) -> frozenset[str]:
+    """The keys of which the entry of a family covers some values alone: of a config that `uncovered` passes they say nothing new."""
+    return frozenset(families().get(family, {}).get("only", ()))
+
+
 def superseded(family: str, config: Mapping[str, Any]) -> dict[str, str]:
     """Stated keys that mean nothing to the class beside another one that is stated, each with that one."""
     table = families().get(family, {}).get("superseded", {})

@@ -12,7 +12,7 @@ from typing import Any
 from simcost import settings
 from simcost.errors import NotModelled, SpecError
 from simcost.hf import canonical
-from simcost.model.classes import inkling
+from simcost.model.classes import ernie_vl, inkling
 from simcost.model.classes.family import families, implied
 
 _TABLES = "per_layer_config"
@@ -31,6 +31,7 @@ def plain(family: str, config: Mapping[str, Any], where: str) -> dict[str, Any]:
         if value is not None:
             out[name] = _worded(value, table.get("layer_words", {})) if name == "layer_types" else value
     out = inkling.plain(family, out, where) if family in inkling.FAMILIES else out
+    out = ernie_vl.plain(family, out, where) if family in ernie_vl.FAMILIES else out
     itself = _TABLES in table.get("reads", ())  # its block reads the table
     return _by_layer(family, out, where) if out.get(_TABLES) and not itself else out
 

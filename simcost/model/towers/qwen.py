@@ -81,7 +81,32 @@ def qwen3_5(c: Wrapper) -> tuple[Tower, ...]:
     return qwen3_vl(c, deepstack=0)
 
 
+def ernie(c: Wrapper) -> tuple[Tower, ...]:
+    """ERNIE 4.5 VL: Qwen2-VL's blocks over single frames, a LayerNorm; a resampler merges patches of a frame and then frames, each by two products and a LayerNorm, and one product
+    with a norm leads into the language model."""
+    vision = c.table("vision_config")
+    v, layers = vision.num("hidden_size", "embed_dim", default=1280), vision.num("depth", default=32)
+    g = (
+        vision.num("mlp_ratio", default=4) * v
+        if vision.values.get("mlp_ratio")
+        else vision.num("intermediate_size", default=5120)
+    )
+    heads, patch = vision.num("num_heads", default=16), vision.side("patch_size", 14)
+    side, frames = vision.num("spatial_merge_size", default=2), vision.num("temporal_merge_size", default=2)
+    blocks = Encoder(layers, v, heads, v / heads, g, trunks.plain_vectors(v, g))
+    wide, rows = v * side**2, Rows(1.0 / side**2)
+    resampler = (
+        *trunks.two(("spatial_fc1", "spatial_fc2"), wide, wide, wide, rows), *trunks.two(("temporal_fc1", "temporal_fc2"), wide * frames, wide, wide, rows),
+        Matrix("mlp", wide, c.hidden, rows),
+    )  # fmt: skip
+    why = "tokens of images pass experts of their own"
+    beside = 2.0 * v + 4.0 * wide + c.hidden
+    parts = (trunks.embedding(vision, v, patch, False), blocks, *resampler)
+    return (Tower("vision tower", "vision_config", parts, beside, patch, side, None, rows, why),)
+
+
 WRAPPERS: dict[str, Rule] = {
+    "ernie4_5_vl_moe": ernie, "ernie4_5_moe_vl": ernie,
     "qwen2_vl": qwen2_vl, "qwen2_5_vl": qwen2_5_vl, "exaone4_5": qwen2_5_vl, "qwen3_vl": qwen3_vl, "qwen3_vl_moe": qwen3_vl, "cosmos3_omni": qwen3_vl,
     "qwen3_5": qwen3_5, "qwen3_5_moe": qwen3_5, "qwen4_exp": qwen3_5,
 }  # fmt: skip
