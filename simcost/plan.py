@@ -112,7 +112,7 @@ class Phase:
     `chunk`: a prefill passes so many tokens of a sequence at a time. `decode`: sequences go on token by token, as engines hold in
     a CUDA graph; a prefill of one token is none. `beside`: further groups of tokens in the same forward: linear layers run on the
     sum of all, attention cores group by group (an engine's mixed step: decode, and a chunk of a prompt beside it). `images` of each sequence, whose tokens
-    are among its new ones, and the pixels of their sides where a tower leaves these open. `loss`: a training step, whose head makes logits of all tokens and the loss by
+    are among its new ones, `video_frames` of a video of each, and the pixels of their sides where a tower leaves these open. `loss`: a training step, whose head makes logits of all tokens and the loss by
     this method (`ops/cross_entropy.py`)."""
 
     batch: Num
@@ -127,12 +127,13 @@ class Phase:
     images: Num = 0.0
     image_height: Num = 0.0
     image_width: Num = 0.0
+    video_frames: Num = 0.0
     loss: str = ""
 
     @property
     def sees(self) -> bool:
-        """Whether any sequence brings images."""
-        return not every(np.asarray(self.images) == 0.0)
+        """Whether any sequence brings images or a video."""
+        return not every(np.asarray(self.images + self.video_frames) == 0.0)
 
     @property
     def groups(self) -> tuple[Phase, ...]:

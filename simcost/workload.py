@@ -23,7 +23,7 @@ from simcost.model import images
 from simcost.model.cache import has_states
 from simcost.model.quant import CONVERTED
 from simcost.model.spec import ModelSpec
-from simcost.num import is_scalar
+from simcost.num import every, is_scalar
 from simcost.plan import Phase, Plan
 from simcost.provenance import Kind, Note
 from simcost.routing.router import check_layers
@@ -168,10 +168,16 @@ def _image_notes(w: Workload, tower: Tower | None) -> Iterator[Note]:
         if stated:
             yield Note(f"{' and '.join(stated)} have no effect: there are no images", Kind.NO_EFFECT)
         return
-    taken = images.tokens(tower, w.phase)
-    if is_scalar(taken):
+    around = "without the tokens that a processor adds around them"
+    if not every(w.phase.images == 0.0) and is_scalar(taken := tower.taken(w.phase)):
+        yield Note(f"{w.model.name}: each image takes {taken:,.0f} tokens of isl, {around}", Kind.ASSUMED)
+    film = replace(w.phase, images=0.0)
+    if film.sees and is_scalar(taken := tower.prompt_tokens(film)):
+        joined = (
+            "" if tower.video is None or tower.video.joined == 1.0 else f", {tower.video.joined:.0f} frames to a patch"
+        )
         yield Note(
-            f"{w.model.name}: each image takes {taken:,.0f} tokens of isl, without the tokens that a processor adds around them",
+            f"{w.model.name}: the video takes {taken:,.0f} tokens of isl{joined}, {around} and between its frames",
             Kind.ASSUMED,
         )
     if tower.said:

@@ -62,7 +62,9 @@ def prefill(
     return phases.result(prefill_query(model, hw, batch, isl, past, sets, vary, price, images))
 
 
-_OF_IMAGES = tuple(("phase", key) for key in ("images", "image_height", "image_width"))  # of a prompt alone
+_OF_IMAGES = tuple(
+    ("phase", key) for key in ("images", "video_frames", "image_height", "image_width")
+)  # of a prompt alone
 
 
 @unboxes

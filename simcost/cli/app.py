@@ -109,13 +109,16 @@ def decode(
 
 @app.command(epilog=o.KEYS, planned=True, short_help="One prefill step: TTFT, throughput, memory, price.")
 def prefill(
-    model: o.ModelOrAxis = None, hw: o.HwOrAxis = None, isl: o.Isl = None, batch: o.Batch = None, past: o.Past = None, images: o.Images = None, engine: o.Engine = None, set: o.Set = None, vary: o.Vary = None, solve: o.Solve = None, goal: o.For = None,
+    model: o.ModelOrAxis = None, hw: o.HwOrAxis = None, isl: o.Isl = None, batch: o.Batch = None, past: o.Past = None, images: o.Images = None, video_frames: o.VideoFrames = None, engine: o.Engine = None, set: o.Set = None, vary: o.Vary = None, solve: o.Solve = None, goal: o.For = None,
     price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """One prefill step: time to first token, throughput, memory, price."""
     from simcost import api, grammar
 
-    sets = grammar.assignments([*(set or []), *([] if images is None else [f"images={images}"])], engine)
+    seen = {"images": images, "video_frames": video_frames}
+    sets = grammar.assignments(
+        [*(set or []), *(f"{key}={value}" for key, value in seen.items() if value is not None)], engine
+    )
     result = goals.solved(solve, goal, vary, lambda path, aim: api.solve(
         model, hw, path, aim, "prefill", batch, None, isl, past, sets, price, gpus, nodes,
     )) or api.prefill(model, hw, isl, batch, past, sets, grammar.axes(vary or []), price, gpus, nodes)  # fmt: skip

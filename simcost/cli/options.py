@@ -105,6 +105,7 @@ Context = Annotated[str | None, count("context")]
 Isl = Annotated[str | None, count("isl")]
 Past = Annotated[str | None, count("past")]
 Images = Annotated[str | None, count("images")]
+VideoFrames = Annotated[str | None, count("video_frames")]
 PrefillTokens = Annotated[str | None, count("prefill_tokens")]
 PrefillPast = Annotated[str | None, count("prefill_past")]
 # Where --phase chooses: a length that the other phase would pass over is an error.

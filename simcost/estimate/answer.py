@@ -77,7 +77,7 @@ def flops_per_token(w: Workload) -> Num:
     images their share. [FLOP]"""
     text = count.flops_per_token(w.model, w.phase.q_len, w.phase.past, w.phase.logits)
     tower = seeing(w.model.towers) if w.phase.sees else None
-    return text if tower is None else text + w.phase.images * tower.flops(w.phase) / w.phase.q_len
+    return text if tower is None else text + tower.flops(w.phase) / w.phase.q_len
 
 
 def state_bytes(w: Workload, context: Num) -> Num:

@@ -69,8 +69,10 @@ def run(w: Workload, checked: bool = False, kernels: bool = True) -> Step:
     for i in range(chunks(w.phase)):
         left = w.phase.q_len - i * chunk
         new = maximum(minimum(chunk, left), 1.0)
-        seen = w.phase.images if i == 0 else 0.0  # images pass their tower once
-        phase = replace(w.phase, q_len=new, past=w.phase.past + i * chunk, chunk=None, images=seen)
+        images, frames = (w.phase.images, w.phase.video_frames) if i == 0 else (0.0, 0.0)  # they pass their tower once
+        phase = replace(
+            w.phase, q_len=new, past=w.phase.past + i * chunk, chunk=None, images=images, video_frames=frames
+        )
         step = _one(replace(w, phase=phase, view=replace(w.view, phase=phase)), kernels)
         found = step if found is None else _after(found, step, np.asarray(left > 0.0))
     assert found is not None

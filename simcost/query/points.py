@@ -115,7 +115,9 @@ def _is_vector(path: str, values: list[Any], model: ModelSpec | None) -> bool:
             and key not in model.scalar_keys
             and all(v > 0 and v == int(v) for v in values)
         )
-    return numbers and ((root == "phase" and key not in ("routing", "images")) or key in settings.COUNTS)
+    return numbers and (
+        (root == "phase" and key not in ("routing", "images", "video_frames")) or key in settings.COUNTS
+    )
 
 
 def _points(

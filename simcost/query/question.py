@@ -268,7 +268,7 @@ def phase_of(query: Query, plan: Plan, values: Mapping[str, Any]) -> Phase:
     height, width = (0.0 if values.get(key) is None else count(key, None, 1) for key in ("image_height", "image_width"))
     return Phase(
         batch, count("isl", None, 1), count("past", 0, 0), routing=routing, chunk=chunk, images=count("images", 0, 0),
-        image_height=height, image_width=width,
+        image_height=height, image_width=width, video_frames=count("video_frames", 0, 0),
     )  # fmt: skip
 
 

@@ -42,6 +42,7 @@ _PHASE = (
     "drafts",
     "acceptance",
     "images",
+    "video_frames",
     "image_height",
     "image_width",
     "past",

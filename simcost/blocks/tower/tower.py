@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol
 
 from simcost.blocks.tower._tiles import Tiles
 from simcost.frozen import frozen
-from simcost.num import Num, floor
+from simcost.num import Num, ceil, every, floor
 from simcost.ops.attention_core import AttentionCore, Mask
 from simcost.ops.collective import Collective
 from simcost.ops.stream import Stream
@@ -166,10 +166,20 @@ class Part(Protocol):
 
 
 @frozen
+class Video:
+    """How a tower sees a video of each sequence: `joined` frames make a patch, and pass it as one image does; `tokens` of the prompt that they take, None as many as an image; `more`: of
+    the whole video."""
+
+    joined: float = 1.0
+    tokens: float | None = None
+    more: float = 0.0
+
+
+@frozen
 class Tower(Plain):
     """`name`: for people; `key`: of the config's table that describes it. `parts` run in order; `beside`: parameters that no product reads: tables of
     positions, norms, heads that stay idle. `patch`: pixels of a patch's side; `multiple`: patches by which sides of an image are cut; `side`: pixels of
-    every image's side, None where images keep their size; `tokens`: what an image takes of the prompt; `tiles`: how pictures are cut into such images; `largest`: pixels of a side that an image may have, 0 where the config names no limit. `refuses`: why no time is given for it; `said`:
+    every image's side, None where images keep their size; `tokens`: what an image takes of the prompt; `tiles`: how pictures are cut into such images; `largest`: pixels of a side that an image may have, 0 where the config names no limit; `video`: how it sees frames, None where no rule is known. `refuses`: why no time is given for it; `said`:
     what its images are."""
 
     name: str
@@ -184,6 +194,7 @@ class Tower(Plain):
     said: str = ""
     tiles: Tiles | None = None
     largest: Num = 0.0
+    video: Video | None = None
     kind: ClassVar[str] = "tower"
     source: ClassVar[str] = "arXiv 2010.11929"
 
@@ -220,11 +231,28 @@ class Tower(Plain):
         """Tokens that a picture takes of the prompt."""
         return self.tokens.of(self.patches(phase)) if self.tiles is None else self.tiles.tokens(phase)
 
+    def groups(self, phase: Phase) -> Num:
+        """Groups of joined frames of a sequence's video; the last is filled up."""
+        return 0.0 if self.video is None else ceil(phase.video_frames / self.video.joined)
+
+    def images(self, phase: Phase) -> Num:
+        """Images that pass the tower of one sequence: squares of its pictures, and groups of frames."""
+        pictures = 0.0 if every(phase.images == 0.0) else phase.images * self.squares(phase)
+        return pictures + self.groups(phase)
+
+    def prompt_tokens(self, phase: Phase) -> Num:
+        """Tokens that the pictures and the video of a sequence take of its prompt."""
+        pictures = 0.0 if every(phase.images == 0.0) else phase.images * self.taken(phase)
+        if self.video is None or every(phase.video_frames == 0.0):
+            return pictures
+        each = self.tokens.of(self.patches(phase)) if self.video.tokens is None else self.video.tokens
+        return pictures + self.groups(phase) * each + self.video.more * (phase.video_frames > 0.0)
+
     def flops(self, phase: Phase) -> Num:
-        """Of one picture. [FLOP]"""
-        return self.squares(phase) * sum((part.flops(self.patches(phase)) for part in self.parts), 0.0)
+        """Of the pictures and the video of one sequence. [FLOP]"""
+        return self.images(phase) * sum((part.flops(self.patches(phase)) for part in self.parts), 0.0)
 
     def program(self, view: View) -> Program:
-        """All pictures of the sequences of a rank, part after part."""
-        images, patches = view.batch * view.phase.images * self.squares(view.phase), self.patches(view.phase)
+        """All pictures and frames of the sequences of a rank, part after part."""
+        images, patches = view.batch * self.images(view.phase), self.patches(view.phase)
         return Serial(tuple(part.program(view, images, patches) for part in self.parts), self.name)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from simcost.blocks.tower.tower import Encoder, Matrix, Rows, Tower
+from simcost.blocks.tower.tower import Encoder, Matrix, Rows, Tower, Video
 from simcost.model.tower_parts import trunks
 from simcost.model.tower_parts.table import Rule, Table, Wrapper
 
@@ -29,7 +29,7 @@ def _tower(vision: Table, v: float, block: tuple[float, float], width: float, me
         Matrix("down_proj", merger, width, rows, bias=False),
     )
     beside = more + v + 2.0 * width
-    return (Tower("vision tower", "vision_config", parts, beside, patch, side, None, rows),)
+    return (Tower("vision tower", "vision_config", parts, beside, patch, side, None, rows, video=Video(frames)),)
 
 
 def glm4v(c: Wrapper) -> tuple[Tower, ...]:

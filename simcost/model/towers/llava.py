@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from math import ceil
 
 from simcost.blocks.tower._tiles import Tiles
-from simcost.blocks.tower.tower import PATCHES, Encoder, Matrix, Rows, Tower
+from simcost.blocks.tower.tower import PATCHES, Encoder, Matrix, Rows, Tower, Video
 from simcost.model.tower_parts import trunks
 from simcost.model.tower_parts.table import Rule, Wrapper
 from simcost.num import Num
@@ -49,7 +50,12 @@ def next_(c: Wrapper, kind: str = trunks.CLIP, one: bool = False) -> tuple[Tower
         refuses = f"image_grid_pinpoints has sizes that are no multiples of the tower's {side:.0f} pixels"
     else:
         tiles = Tiles(sizes, side, side // trunk.patch, float(most) if most.isdecimal() else 0.0, alone=one)
-    return (trunks.tower(trunk, projector, more + c.hidden, PATCHES, refuses=refuses, tiles=tiles),)
+    found = trunks.tower(trunk, projector, more + c.hidden, PATCHES, refuses=refuses, tiles=tiles)
+    if not one or side is None:
+        return (found,)
+    return (
+        replace(found, video=Video(tokens=ceil(side // trunk.patch / 2.0) ** 2, more=1.0)),
+    )  # frames shrink to a half, and a line break ends the video
 
 
 def video_llava(c: Wrapper) -> tuple[Tower, ...]:

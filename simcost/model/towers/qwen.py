@@ -5,7 +5,7 @@ Sources: Hugging Face `modeling_qwen2_vl.py`, `modeling_qwen2_5_vl.py`, `modelin
 
 from __future__ import annotations
 
-from simcost.blocks.tower.tower import Encoder, Matrix, Rows, Tower
+from simcost.blocks.tower.tower import Encoder, Matrix, Rows, Tower, Video
 from simcost.model.tower_parts import trunks
 from simcost.model.tower_parts.table import Rule, Table, Wrapper
 from simcost.num import Num
@@ -26,8 +26,15 @@ def _merger(name: str, v: float, side: float, out: Num) -> tuple[Matrix, Matrix]
     return trunks.two((f"{name}_fc1", f"{name}_fc2"), wide, wide, out, Rows(1.0 / side**2))
 
 
-def _tower(parts: tuple[Matrix | Encoder, ...], beside: Num, patch: float, side: float) -> tuple[Tower, ...]:
-    return (Tower("vision tower", "vision_config", parts, beside, patch, side, None, Rows(1.0 / side**2)),)
+def _tower(
+    parts: tuple[Matrix | Encoder, ...], beside: Num, patch: float, side: float, frames: float
+) -> tuple[Tower, ...]:
+    """Frames that a patch joins pass as one image, and attend to each other alone."""
+    return (
+        Tower(
+            "vision tower", "vision_config", parts, beside, patch, side, None, Rows(1.0 / side**2), video=Video(frames)
+        ),
+    )
 
 
 def qwen2_vl(c: Wrapper) -> tuple[Tower, ...]:
@@ -38,7 +45,7 @@ def qwen2_vl(c: Wrapper) -> tuple[Tower, ...]:
     g = vision.num("mlp_ratio", default=4) * v
     blocks = Encoder(layers, v, heads, v / heads, g, trunks.plain_vectors(v, g))
     merger = _merger("merger", v, side, vision.num("hidden_size", default=3584))
-    return _tower((trunks.embedding(vision, v, patch, False, frames), blocks, *merger), 2.0 * v, patch, side)
+    return _tower((trunks.embedding(vision, v, patch, False, frames), blocks, *merger), 2.0 * v, patch, side, frames)
 
 
 def qwen2_5_vl(c: Wrapper) -> tuple[Tower, ...]:
@@ -56,7 +63,7 @@ def qwen2_5_vl(c: Wrapper) -> tuple[Tower, ...]:
         layers, v, heads, v / heads, g, bias + 2.0 * g + v + 2.0 * v, gated=True, kv_heads=kv, windowed=windowed, window=window
     )  # fmt: skip
     merger = _merger("merger", v, side, vision.num("out_hidden_size", default=3584))
-    return _tower((trunks.embedding(vision, v, patch, False, frames), blocks, *merger), v, patch, side)
+    return _tower((trunks.embedding(vision, v, patch, False, frames), blocks, *merger), v, patch, side, frames)
 
 
 def qwen3_vl(c: Wrapper, deepstack: int = 3) -> tuple[Tower, ...]:
@@ -73,7 +80,7 @@ def qwen3_vl(c: Wrapper, deepstack: int = 3) -> tuple[Tower, ...]:
     beside = vision.num("num_position_embeddings", default=2304) * v + 2.0 * v + deep * 2.0 * v * side**2
     first: tuple[Matrix | Encoder, ...] = (trunks.embedding(vision, v, patch, True, frames), blocks)
     parts = (*first, *_merger("merger", v, side, out), *mergers)
-    return _tower(parts, beside, patch, side)
+    return _tower(parts, beside, patch, side, frames)
 
 
 def qwen3_5(c: Wrapper) -> tuple[Tower, ...]:

@@ -25,7 +25,7 @@ _SERVING = ("drafts", "acceptance", "draft_model", "prefill_pool", "decode_pool"
 # Options of each command: model and device stand in front of them, --set and --vary after them.
 _OPTIONS = {
     "decode": ("batch", "context", "prefill_tokens", "prefill_past", *_RUN),
-    "prefill": ("isl", "batch", "past", "images", *_RUN),
+    "prefill": ("isl", "batch", "past", "images", "video_frames", *_RUN),
     "explain": ("phase", "batch", "context", *_PROMPT, "op", "top", "order", *_RUN),
     "compare": ("phase", "batch", "context", "isl", "prefill_batch", "images", *_TRAINING, *_RUN),
     "sweep": ("phase", "batch", "context", *_PROMPT, "pareto", *_RUN),

@@ -90,7 +90,7 @@ def test_ranks_share_heads_widths_and_the_projector_and_join_what_they_make() ->
 def test_images_that_keep_their_size_have_as_many_patches(sides: tuple[int, int], patches: int) -> None:
     at = phase(images=1.0, image_height=float(sides[0]), image_width=float(sides[1]))
     assert OPEN.patches(at) == patches
-    assert images.tokens(OPEN, at) == patches / 4
+    assert OPEN.taken(at) == patches / 4
     assert FIXED.patches(phase(images=1.0)) == N
 
 
@@ -149,10 +149,10 @@ CUT = [
 def test_a_picture_is_cut_and_unpadded_as_its_processor_does(tiles: Tiles, height: int, width: int, tokens: int, squares: int) -> None:  # fmt: skip
     at = phase(images=1.0, image_height=float(height), image_width=float(width))
     cut = replace(FIXED, tiles=tiles)
-    assert (images.tokens(cut, at), cut.squares(at)) == (tokens, squares)
+    assert (cut.taken(at), cut.squares(at)) == (tokens, squares)
     assert cut.flops(at) == squares * FIXED.flops(at)
     several = replace(at, images=2.0)
-    assert (images.tokens(cut, several), cut.squares(several)) == ((27**2 + 1, 1) if tiles.alone else (tokens, squares))
+    assert (cut.taken(several), cut.squares(several)) == ((27**2 + 1, 1) if tiles.alone else (tokens, squares))
 
 
 def test_arrays_of_shapes_are_cut_one_by_one() -> None:
