@@ -1,9 +1,11 @@
-"""Gemma 3, PaliGemma, Gemma 4: SigLIP or Gemma 4's own encoder, and one matrix into the language model.
+"""Gemma 3, PaliGemma, Gemma 3n, Gemma 4: SigLIP or Gemma 4's own encoder, and one matrix into the language model.
 
-Sources: Hugging Face `modeling_gemma3.py`, `modeling_paligemma.py`, `modeling_gemma4.py`.
+Sources: Hugging Face `modeling_gemma3.py`, `modeling_paligemma.py`, `modeling_gemma3n.py`, `modeling_gemma4.py`.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from simcost.blocks.tower.tower import Encoder, Matrix, Rows, Tower
 from simcost.model.tower_parts import trunks
@@ -30,9 +32,67 @@ def paligemma(c: Wrapper) -> tuple[Tower, ...]:
     return (trunks.tower(trunk, (Matrix("linear", trunk.width, out),), 0.0, Rows()),)
 
 
+_NETWORKS = {
+    "mobilenetv5_300m_enc": (294_126_912.0, 2048.0)
+}  # parameters of timm 1.0.31's create_model on the meta device, and the width of its output
+
+
 def gemma3n(c: Wrapper) -> tuple[Tower, ...]:
-    """Raises Uncounted: the config names a MobileNet and states none of its sizes."""
-    raise Uncounted(f"a network that is stated by name alone ({c.table('vision_config').raw('architecture')})")
+    """A network that the config names and states no size of, and a conformer; each with a table of tokens, two norms and a product into the language model. Raises Uncounted for another network."""
+    vision = c.table("vision_config")
+    name = str(vision.raw("architecture", default="mobilenetv5_300m_enc"))
+    width = vision.num("hidden_size", default=2048)
+    if name not in _NETWORKS or width != _NETWORKS[name][1] or vision.raw("model_args"):
+        raise Uncounted(f"a network that is stated by name alone ({name}, of width {width:.0f})")
+    audio = c.table("audio_config")
+    c.own.ignore("vision_soft_tokens_per_image", "audio_soft_tokens_per_image")
+    vision.ignore("vocab_offset", "do_pooling", "num_classes", "label_names")
+    why = "its network of convolutions is counted, and is not timed"
+    seen = _NETWORKS[name][0] + _embedder(vision, width, c.hidden)
+    return (
+        Tower("vision tower", "vision_config", (), seen, refuses=why),
+        Tower(
+            "audio tower",
+            "audio_config",
+            (),
+            _conformer(audio) + _embedder(audio, audio.num("hidden_size", default=1536), c.hidden),
+        ),
+    )
+
+
+def _embedder(table: Table, width: float, d: Num) -> Num:
+    return table.num("vocab_size", default=128) * width + 2.0 * width + width * d
+
+
+def _conformer(audio: Table) -> float:
+    """Blocks of two FFNs, attention with relative keys and a convolution, each between norms of one vector; two convolutions over time and mel bins before them."""
+    audio.ignore(
+        "conf_attention_chunk_size",
+        "conf_attention_context_left",
+        "conf_attention_context_right",
+        "conf_reduction_factor",
+        "vocab_offset",
+    )
+    a, layers = audio.num("hidden_size", default=1536), audio.num("conf_num_hidden_layers", default=12)
+    heads, kernel = audio.num("conf_num_attention_heads", default=8), audio.num("conf_conv_kernel_size", default=5)
+    layer = 2.0 * (8.0 * a * a + 2.0 * a) + 5.0 * a * a + a / heads + 2.0 * a + 3.0 * a * a + kernel * a + 2.0 * a + a
+    stem, colours, bins = 0.0, 1.0, audio.num("input_feat_size", default=128)
+    shapes = [audio.raw(f"sscp_conv_{key}", default=value) for key, value in _STEM.items()]
+    for channels, kernel_, stride in zip(*(_two(shape) for shape in shapes), strict=True):
+        (tall, wide), step = _two(kernel_), _two(stride)[1]
+        stem += channels * colours * tall * wide + channels
+        bins, colours = (bins + 2.0 - wide) // step + 1.0, channels
+    return layers * layer + stem + colours * bins * a
+
+
+_STEM = {"channel_size": [128, 32], "kernel_size": [[3, 3], [3, 3]], "stride_size": [[2, 2], [2, 2]]}
+
+
+def _two(value: Any) -> Any:
+    """A list of two. Raises Uncounted for anything else."""
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise Uncounted(f"audio_config: convolutions of another form than pairs ({value!r})")
+    return value
 
 
 def gemma4(c: Wrapper) -> tuple[Tower, ...]:

@@ -71,6 +71,7 @@ CLASSES = [
     ("lfm2_vl", 2560, "vision_config", "siglip2_vision_model", 107_359_488),
     ("lfm3_vl", 2048, "vision_config", "lfm3_vl_vision", 189_380_352),
     ("molmo2", 3584, "vision_config", "molmo2_vision", 503_342_544),
+    ("gemma3n", 2048, "vision_config", "gemma3n_vision", 294_126_912 + 689_154_592),
     ("mllama", 4096, "vision_config", "mllama_vision_model", 867_749_395),
     ("aria", 4096, "vision_config", "idefics3_vision", 184_816_000),
     ("chameleon", 4096, "vq_config", "chameleon_vqgan", 29_423_616),
@@ -84,6 +85,7 @@ def test_defaults_of_a_class_give_its_parameters(
 ) -> None:
     beside = {
         "idefics2": {"perceiver_config": {"model_type": "idefics2_perceiver"}},
+        "gemma3n": {"audio_config": {"model_type": "gemma3n_audio"}},
         "janus": {"vq_config": {"model_type": "janus_vqgan"}},
         "molmo2": {"adapter_config": {"model_type": "molmo2_adapter"}},
     }
@@ -225,7 +227,7 @@ def test_a_key_that_is_no_size_is_named(key: str, value: Any) -> None:
     ({**small("gemma3"), "talker_config": {"hidden_size": 8}}, r"^talker_config: not counted for gemma3"),
     ({"model_type": "qwen2_5_omni", "vision_config": _QWEN25, "audio_config": {"d_model": 8}, "text_config": {"x": 1}}, r"^talker_config is absent"),
     ({"model_type": "internvl_chat", "vision_config": {"use_moe": True}, "llm_config": {"x": 1}}, r"vision_config has experts"),
-    ({"model_type": "gemma3n", "text_config": {"x": 1}, "vision_config": {"architecture": "mobilenetv5"}}, r"by name alone \(mobilenetv5\)"),
+    ({"model_type": "gemma3n", "text_config": {"x": 1}, "vision_config": {"architecture": "mobilenetv5"}}, r"by name alone \(mobilenetv5, of width 2048\)"),
     (small("mistral3", head_dim=16), r"head_dim x num_attention_heads is not hidden_size"),
 ])  # fmt: skip
 def test_what_is_not_counted_is_named_with_its_reason(config: dict[str, Any], reason: str) -> None:
