@@ -218,7 +218,8 @@ def inference(at: Site) -> None:
     """Raises SpecError for a training step of a layer that picks keys."""
     if at.training:
         raise SpecError(
-            f"{at.spec.name}: no torch block for a training step of layers that pick keys yet: a choice has no gradient"
+            f"{at.spec.name}: no torch block for a training step of layers that pick keys yet: a choice has no gradient, "
+            "and the loss of its own by which an indexer learns is not in the block"
         )
 
 
