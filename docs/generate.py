@@ -400,7 +400,7 @@ def stand_ins() -> str:
         "# How accurate stand-ins are",
         "",
         "A device without measurements uses those of a similar device. This page shows how well that works where both were measured, as `simcost calibrate transfer` prints it: rows of a device predicted by the curves of another one, "
-        "or by related kinds of kernels of its own; an engine's own table by the same engine's. As in an answer, the start-up time is kept and the rest is scaled by the ratio of the two speeds of light. "
+        "or by related kinds of kernels of its own; an engine's own table by the same engine's. As in an answer, the start-up time is kept, but for what the profiles' kernel overheads differ by, and the rest is scaled by the ratio of the two speeds of light. "
         "Errors are |log error| in per cent, as median / P90 over all kinds that both have, then the P90 by family. *Spread* is P90 over 1.645: the value that a profile that borrows should state.",
         "",
         f"| device | by | rows | all | spread | {' | '.join(head)} |",

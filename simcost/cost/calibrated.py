@@ -32,7 +32,7 @@ from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.ops.fused import Fused, FusedGrad
 from simcost.ops.traffic import Traffic
-from simcost.ops.work import Op, is_plain
+from simcost.ops.work import Op, is_plain, kernels
 from simcost.provenance import Basis
 
 _TABLES = "what no table knows"  # one source for all kernels: versions of engines and drivers, clocks of other machines
@@ -260,7 +260,8 @@ class Calibrated(OnLinks):
         if self._asked is not None:
             self._asked.append((op, name, found))
         p, carried_s, mine, grid = self._said(op, name, found)
-        started, seconds = grid.back(p.seconds * p.start), grid.back(carried_s)
+        later = self._later(op, found)
+        started, seconds = grid.back(p.seconds * p.start) + later, grid.back(carried_s) + later
         slower = seconds >= light
         seconds = maximum(seconds, light)
         overhead = minimum(started, seconds)
@@ -280,6 +281,14 @@ class Calibrated(OnLinks):
             working * computing, working * (1.0 - computing), 0.0, overhead, light, measured, fitted, transferred, 0.0,
             self._spread(name, found, seconds, sqrt(variance + found.extra**2 + away * away)),
         )  # fmt: skip
+
+    def _later(self, op: Op, found: Found) -> Num:
+        """How much longer its kernels take to start here than on the device whose curves answer, as the two profiles state it. Links have
+        a latency of their own. [s]"""
+        if found.device.home == self.device.home or op.peak == "wire":
+            return 0.0
+        key = "kernel_overhead"
+        return kernels(op) * (self.device.assumption(key) - found.device.assumption(key))
 
     def _spread(self, name: str, found: Found, seconds: Num, sigma: Num) -> dict[str, Num]:
         """Sigma in seconds by source: of these curves (their scatter, how engines differ, what standing in adds), of what no table

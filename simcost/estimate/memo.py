@@ -20,6 +20,7 @@ from simcost.cost.cost import Cost
 from simcost.frozen import frozen
 from simcost.num import Array, Index, Num, over_arrays
 from simcost.ops.work import Op
+from simcost.ops.work import kernels as launched
 from simcost.program import Priced, after, leaves, price
 from simcost.settings import COUNTS
 from simcost.workload import Workload
@@ -134,15 +135,10 @@ def _folded(w: Workload, model: Any, kernels: bool) -> Folded:
     for module in lower.modules(w.model, images=w.phase.sees):
         part = price(module.forward(w.view), model)
         for _, call, cost, weight in leaves(part):
-            total = total + weight * (1.0 * (cost.seconds > 0.0)) * _launches(call.op)
+            total = total + weight * (1.0 * (cost.seconds > 0.0)) * launched(call.op)
         each[module.key] = part.cost * (1.0 / module.count)
         parts.append(part if kernels else Priced(part.cost, part.node))
     return Folded(after(parts, "step"), each, total)
-
-
-def _launches(op: Op) -> float:
-    """Kernels that an engine launches for it: one for each part, where the part says no other number."""
-    return sum(float(getattr(part, "launches", 1.0)) for part in getattr(op, "parts", (op,)))
 
 
 def _which(w: Workload) -> tuple[Index, Index] | None:

@@ -90,3 +90,8 @@ def is_plain(op: Op) -> bool:
     except TypeError:
         return False
     return True
+
+
+def kernels(op: Op) -> float:
+    """Kernels that an engine launches for it: one for each part, where the part says no other number."""
+    return sum(float(getattr(part, "launches", 1.0)) for part in getattr(op, "parts", (op,)))

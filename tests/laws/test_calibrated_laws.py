@@ -3,6 +3,7 @@ intervals hold their estimate, shares add up, and what has no rows answers as th
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,16 @@ from lawkit import SOME
 
 from simcost import query
 from simcost.calibration import store
+from simcost.calibration.families import gemm as gemm_family
 from simcost.cost import calibrated
 from simcost.cost.cost import interval
 from simcost.dtypes import dtype
 from simcost.estimate import step
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
+from simcost.ops.fused import Fused
 from simcost.ops.gemm import Gemm
+from simcost.ops.stream import Stream
 from simcost.program import leaves
 from simcost.scenarios import calibration_effect
 
@@ -124,6 +128,25 @@ def test_a_borrowed_curve_knows_what_both_profiles_say_of_themselves() -> None:
         return float(np.asarray(big.work().flops / device.peak("bf16") / calibrated.model(device)(big).seconds))
 
     assert share(borrower) == pytest.approx(share(lender) / compute, rel=0.1)
+
+
+def test_every_kernel_of_a_borrowed_curve_starts_as_late_as_the_profiles_differ() -> None:
+    bf16 = dtype("bf16")
+    gemm = Gemm(1.0, 4096.0, 4096.0, *(bf16,) * 4)
+    cast = Stream("quantise", 4096.0, 1.0, 1.0, 3.0, bf16, bf16)
+    lender, borrower = hardware.load("h200"), hardware.load("mi300x")
+    later = borrower.assumed["kernel_overhead"] - lender.assumed["kernel_overhead"]
+    assert later > 0.0
+    plain = replace(borrower, assumed={**borrower.assumed, "kernel_overhead": lender.assumed["kernel_overhead"]})
+    for op, count in ((gemm, 1), (Fused("linear", (cast, gemm)), 2)):
+        cost, like = calibrated.Calibrated(borrower)._kernel, calibrated.Calibrated(plain)._kernel
+        found = calibrated.store(borrower).find("gemm", gemm_family.formats(gemm, gemm))
+        assert found is not None
+        moved = cost(op, "gemm", found), like(op, "gemm", found)
+        assert moved[0].seconds - moved[1].seconds == pytest.approx(count * later, rel=1e-9)
+        assert moved[0].overhead_s - moved[1].overhead_s == pytest.approx(count * later, rel=1e-9)
+    own = hardware.load("h200", {"assumed.kernel_overhead": "9 us"})
+    assert calibrated.model(own)(gemm).seconds == calibrated.model(lender)(gemm).seconds
 
 
 @pytest.mark.parametrize("name", ["deepseek-v3", "llama-3.1-8b", "mixtral-8x7b"])

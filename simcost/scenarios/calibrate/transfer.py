@@ -1,6 +1,7 @@
 """What `calibrate transfer` answers: rows of one device priced by a sibling's curves, rows of one kind by a related kind's.
 
-A stand-in is priced as a query prices it (`simcost.cost.calibrated`): a start-up is kept, the rest follows the ratio of the two lights.
+A stand-in is priced as a query prices it (`simcost.cost.calibrated`): a start-up is kept but for what profiles say of it, the
+rest follows the ratio of the two lights.
 An engine's own table is judged by the same engine's own table of the sibling, a library's by the library's. The spreads in
 `calibration/store.py` and in the profiles are such errors, 90 % quantile over 1.645. Most likely to be wrong: that the next pair of devices is like
 those that were measured.
