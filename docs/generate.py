@@ -15,6 +15,7 @@ import shlex
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from statistics import median as median_of
 
 import catalogue
 import commands
@@ -396,22 +397,33 @@ def stand_ins() -> str:
     rows = transfer(None, None, pool.cores()).tables["stand-ins"]
     families = list(dict.fromkeys(key for row in rows for key in row if key.endswith("_p90_error")))
     head = [name.removesuffix("_p90_error").replace("_", " ") for name in families]
+
+    def median(what: str) -> str:
+        """Of the shared part over pairs with the L40S ("card") or without."""
+        of_card = [
+            ("l40s" in (row["hw"], row["by"]), row["shared_by_all"])
+            for row in rows
+            if row.get("shared_by_all") is not None
+        ]
+        return f"{median_of([share for card, share in of_card if card == (what == 'card')]) * 100:.0f}"
+
     lines = [
         "# How accurate stand-ins are",
         "",
         "A device without measurements uses those of a similar device. This page shows how well that works where both were measured, as `simcost calibrate transfer` prints it: rows of a device predicted by the curves of another one, "
         "or by related kinds of kernels of its own; an engine's own table by the same engine's. As in an answer, the start-up time is kept, but for what the profiles' kernel overheads differ by, and the rest is scaled by the ratio of the two speeds of light. "
-        "Errors are |log error| in per cent, as median / P90 over all kinds that both have, then the P90 by family. *Spread* is P90 over 1.645: the value that a profile that borrows should state.",
+        "Errors are |log error| in per cent, as median / P90 over all kinds that both have, then the P90 by family. *Spread* is P90 over 1.645: the value that a profile that borrows should state. *Shared*: the share of the variance that kernels of different classes have in common at equal token counts, in per cent: "
+        f"its median is {median('hbm')} % over the pairs of two parts with HBM and {median('card')} % over those of such a part and the L40S.",
         "",
-        f"| device | by | rows | all | spread | {' | '.join(head)} |",
-        "|" + "---|" * (5 + len(head)),
+        f"| device | by | rows | all | spread | shared | {' | '.join(head)} |",
+        "|" + "---|" * (6 + len(head)),
     ]
     for row in rows:
         name = "related kinds" if row["what"] == "related kind" else row["by"]
         parts = [f"{row[f] * 100:.0f}" if f in row else "" for f in families]
         lines.append(
             f"| {row['hw']} | {name} | {row['rows']:,} | {percent(row, 'median_error', 'p90_error')} | {row['spread']:.2f} "
-            f"| {' | '.join(parts)} |"
+            f"| {percent(row, 'shared_by_all')} | {' | '.join(parts)} |"
         )
     return "\n".join([*lines, ""])
 

@@ -31,6 +31,7 @@ from simcost.frozen import frozen
 from simcost.hardware import runs
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
+from simcost.hardware.siblings import same_vendor
 from simcost.num import Num
 from simcost.provenance import Basis
 
@@ -39,6 +40,9 @@ _VERSION = b"34"  # of the fitting code: raise it when the same rows give anothe
 # (docs/validation/stand-ins.md); collectives have too few. Families without a related kind among the shipped rows: as bad as their middle.
 OTHER = 0.5
 LEAST = 10  # rows: fewer make no curve, and leave the kind to the next run
+# Share of the variance of a stand-in's error that all kernels of a device have in common, whatever their family: the median of 42 pairs of parts
+# with HBM, and of the 14 of such a part and a card with GDDR (`simcost calibrate transfer`). Vendors, of which no pair is measured, as those.
+SHARED, SHARED_ACROSS = 0.06, 0.41
 
 
 @frozen
@@ -65,7 +69,7 @@ class Found:
     """Curves that answer together, what their answer rests on, the kind of their rows. `device`: at whose datasheet rates the
     curves hold. `between`: sigma of the log by which engines differ, of small and of large kernels; `asked`: whether one engine was asked
     for, whose own rows do not differ; `sibling`: sigma of the log that a sibling's rows among them add.
-    `extra`: sigma of the log that standing in for another kind or device adds; `compute`, `memory`: how much better the curves' device
+    `extra`: sigma of the log that standing in for another kind or device adds; `common`: what it adds to all kernels of the device alike; `compute`, `memory`: how much better the curves' device
     reaches its rates than the one that asks, as their profiles state it; `drift`: sigma of the log by which the measured machine changes
     from hour to hour. `whole`: the kind of the rows, where what is asked is a part of what was timed (a core without the write of the
     cache, a product whose input is narrow already); `like`: the kind of the rows, where another format or layout stands in."""
@@ -78,6 +82,7 @@ class Found:
     asked: bool = False
     sibling: float = 0.0
     extra: float = 0.0
+    common: float = 0.0
     compute: float = 1.0
     memory: Num = 1.0
     drift: float = 0.0
@@ -141,9 +146,14 @@ class Store:
         borrowed = None if self.sibling is None else self.sibling.find(name, labels, engine)
         if borrowed is None:
             return None
-        extra = float(np.hypot(borrowed.extra, self.device.sibling_spread))
+        shared = SHARED if same_vendor(borrowed.device, self.device) else SHARED_ACROSS
+        spread = self.device.sibling_spread
+        extra = float(np.hypot(borrowed.extra, spread * np.sqrt(1.0 - shared)))
+        common = float(np.hypot(borrowed.common, spread * np.sqrt(shared)))
         compute, memory = reached(name, borrowed.device, self.device)
-        return replace(borrowed, basis=Basis.TRANSFERRED, extra=extra, compute=compute, memory=memory)
+        return replace(
+            borrowed, basis=Basis.TRANSFERRED, extra=extra, common=common, compute=compute, memory=memory
+        )  # fmt: skip
 
     def _own(self, name: str, family: Family, labels: Labels, engine: str) -> Found | None:
         """Rows that somebody put beside the profile, then engines' tables, then our own measurements. For the engine "torch" our own

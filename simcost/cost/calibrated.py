@@ -18,7 +18,7 @@ from simcost.calibration.form import Terms
 from simcost.calibration.store import Found, Store, Voice
 from simcost.cost import exchange
 from simcost.cost.combine import Heard, heard, part_asked
-from simcost.cost.cost import Cost
+from simcost.cost.cost import STANDS_IN, Cost
 from simcost.cost.gradient import forward_of, lent, more_bytes
 from simcost.cost.kernel import Roofline
 from simcost.cost.measured_links import OnLinks
@@ -229,7 +229,7 @@ class Calibrated(OnLinks):
             return None
         (name, claim), *_ = found
         p, _, _, _ = self._said(op, name, claim)
-        stand_in = float(np.sqrt(claim.extra**2 + self._away(op) ** 2 + p.lent * claim.sibling**2))
+        stand_in = float(np.sqrt(claim.extra**2 + claim.common**2 + self._away(op) ** 2 + p.lent * claim.sibling**2))
         return {"scatter": float(p.sigma), "engines": float(p.between), "stand_in": stand_in}
 
     def _said(self, op: Op, name: str, found: Found) -> tuple[Heard, Num, Terms, Distinct]:
@@ -291,10 +291,11 @@ class Calibrated(OnLinks):
         return kernels(op) * (self.device.assumption(key) - found.device.assumption(key))
 
     def _spread(self, name: str, found: Found, seconds: Num, sigma: Num) -> dict[str, Num]:
-        """Sigma in seconds by source: of these curves (their scatter, how engines differ, what standing in adds), of what no table
-        knows, of the machine that was measured."""
+        """Sigma in seconds by source: of these curves (their scatter, how engines differ, what standing in adds to each class of kernels and
+        to all), of what no table knows, of the machine that was measured."""
         sources = {f"{name} {found.basis}": seconds * sigma, _TABLES: seconds * BASE}
-        return {**sources, _DRIFT: seconds * found.drift} if found.drift else sources
+        more = {STANDS_IN: found.common, _DRIFT: found.drift}
+        return sources | {source: seconds * each for source, each in more.items() if each}
 
     def _away(self, op: Op) -> Num:
         """Sigma of the log for asking a device with other rates than those that were measured: H100 and H200, whose

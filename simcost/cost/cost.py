@@ -34,7 +34,8 @@ ANYWHERE = ("what no table knows", "step overhead assumed", "eager launch assume
 # Those that two costs of one device owe wholly alike.
 # The price of a device, of what is compared in money.
 PRICE = "price of a device"
-COMMON = (*ANYWHERE, PRICE, "the machine's state", "kernels in a step")
+STANDS_IN = "the device that stands in"
+COMMON = (*ANYWHERE, PRICE, STANDS_IN, "the machine's state", "kernels in a step")
 # Correlation of the errors of two kernels of one family whose shapes differ, where curves or a roofline's assumed share of the peak time
 # them. Of 483 published timings, between two rows of one source, device and family within a factor of four in time: 0.22 (fitted), 0.33
 # (transferred), 0.75 (assumed).

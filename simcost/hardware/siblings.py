@@ -18,6 +18,11 @@ def siblings(device: str) -> tuple[str, ...]:
     return tuple(one for one in line if one != device)
 
 
+def same_vendor(one: Device, other: Device) -> bool:
+    """Whether two devices are of one vendor, by the first word of their titles."""
+    return one.title.split()[:1] == other.title.split()[:1]
+
+
 def architecture(device: Device) -> tuple[str, ...]:
     """Those of `LINES` that a device of NVIDIA belongs to, by its name or by that of the device whose rows stand in for its own; () for one of none of them."""
     one: Device | None = device if device.title.startswith("NVIDIA") else None

@@ -10,6 +10,7 @@ SCORES: Rows = (
     ("p90_error", "fraction", "", "90 % quantile of |predicted / measured - 1| on held-out rows"),
     ("*_median_error", "fraction", "", "median of |predicted / measured - 1| on the rows of that name"),
     ("*_p90_error", "fraction", "", "90 % quantile of |predicted / measured - 1| on the rows of that name, or on kernels of that class"),
+    ("shared_by_all", "fraction", "", "share of the variance of a stand-in's errors that kernels of different classes have in common at equal token counts"),
     ("median_abs_error", "fraction", "", "median of |predicted / measured - 1|"),
     ("p90_abs_error", "fraction", "", "90 % quantile of |predicted / measured - 1|"),
     ("mean_abs_error", "fraction", "", "mean of |predicted / measured - 1|"),

@@ -14,7 +14,7 @@ from simcost import query
 from simcost.calibration import store
 from simcost.calibration.families import gemm as gemm_family
 from simcost.cost import calibrated
-from simcost.cost.cost import interval
+from simcost.cost.cost import STANDS_IN, interval, ratio_deviation
 from simcost.dtypes import dtype
 from simcost.estimate import step
 from simcost.hardware import load as hardware
@@ -128,6 +128,24 @@ def test_a_borrowed_curve_knows_what_both_profiles_say_of_themselves() -> None:
         return float(np.asarray(big.work().flops / device.peak("bf16") / calibrated.model(device)(big).seconds))
 
     assert share(borrower) == pytest.approx(share(lender) / compute, rel=0.1)
+
+
+@pytest.mark.parametrize(("hw", "share"), [("h800", 0.06), ("mi300x", 0.41), ("h100", 0.0)])
+def test_what_all_borrowed_kernels_owe_together_is_a_share_of_the_spread_and_cancels_in_a_ratio(
+    hw: str, share: float
+) -> None:
+    device = hardware.load(hw)
+    small, large = (calibrated.model(device)(Gemm(1.0, 4096.0, k, *(dtype("bf16"),) * 4)) for k in (4096.0, 16384.0))
+    for cost in (small, large):
+        common = cost.spread.get(STANDS_IN, 0.0) / cost.seconds
+        assert common == pytest.approx(device.sibling_spread * share**0.5 * (device.sibling is not None))
+    if share:
+        found = calibrated.store(device).find("gemm", dict.fromkeys(("x", "w", "compute"), "bf16"))
+        assert found is not None
+        assert np.hypot(found.common, found.extra) == pytest.approx(device.sibling_spread)
+        alone = [replace(cost, spread={STANDS_IN: cost.spread[STANDS_IN]}) for cost in (small, large)]
+        assert ratio_deviation(*alone) == pytest.approx(0.0, abs=1e-12)
+        assert ratio_deviation(alone[0].on("a"), alone[1].on("b")) > device.sibling_spread * share**0.5
 
 
 def test_every_kernel_of_a_borrowed_curve_starts_as_late_as_the_profiles_differ() -> None:

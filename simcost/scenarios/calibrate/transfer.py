@@ -9,8 +9,9 @@ those that were measured.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from simcost.calibration import rows as files
 from simcost.calibration.family import Labels, families, kind
 from simcost.calibration.report import fit_all
 from simcost.calibration.rows import Rows
+from simcost.calibration.speed_of_light import on_wire
 from simcost.calibration.store import Found
 from simcost.cost.calibrated import Calibrated
 from simcost.errors import SpecError
@@ -47,6 +49,15 @@ class Own:
     def key(self) -> tuple[str, str, str]:
         """(family, kind, engine)."""
         return self.family, kind(self.labels), self.engine
+
+
+@frozen
+class Apart:
+    """Errors of rows of one kind: the log of priced over measured, and the tokens (or sequences) of each row, None of links. [rows]"""
+
+    of: Own
+    log_error: Array
+    tokens: Array | None
 
 
 def transfer(hw: str | None = None, sibling: str | None = None, workers: int = 1, progress: Progress = quiet) -> Result:
@@ -101,9 +112,8 @@ def owned(device: Device) -> list[Own]:
     return found
 
 
-def by_sibling(device: Device, sibling: Device, mine: list[Own], theirs: list[Own]) -> Iterator[tuple[str, Array]]:
-    """(family, |log error| of every row) of every kind and engine that both devices have, by the sibling's curves carried to
-    `device`."""
+def by_sibling(device: Device, sibling: Device, mine: list[Own], theirs: list[Own]) -> Iterator[Apart]:
+    """Errors of every kind and engine that both devices have, by the sibling's curves carried to `device`."""
     there = {one.key for one in theirs}
     model, curves = Calibrated(device), store.Store(sibling)
     for one in mine:
@@ -111,12 +121,11 @@ def by_sibling(device: Device, sibling: Device, mine: list[Own], theirs: list[Ow
             found = curves.find(one.family, one.labels, one.engine)
             if found is not None and found.basis is Basis.FITTED:
                 compute, memory = store.reached(one.family, sibling, device)
-                yield one.family, _apart(model, one, replace(found, compute=compute, memory=memory))
+                yield _apart(model, one, replace(found, compute=compute, memory=memory))
 
 
-def by_kind(device: Device, mine: list[Own]) -> Iterator[tuple[str, Array]]:
-    """(family, |log error| of every row) of every kind that has a relative of the same engine on the same device, by the
-    relative's curve."""
+def by_kind(device: Device, mine: list[Own]) -> Iterator[Apart]:
+    """Errors of every kind that has a relative of the same engine on the same device, by the relative's curve."""
     there = {one.key for one in mine}
     model, curves = Calibrated(device), store.Store(device)
     for one in mine:
@@ -124,24 +133,51 @@ def by_kind(device: Device, mine: list[Own]) -> Iterator[tuple[str, Array]]:
         near = next((other for other in relatives if (one.family, kind(other), one.engine) in there), None)
         found = None if near is None else curves.find(one.family, near, one.engine)
         if found is not None:
-            yield one.family, _apart(model, one, replace(found, like=near))
+            yield _apart(model, one, replace(found, like=near))
 
 
-def _apart(model: Calibrated, one: Own, found: Found) -> Array:
-    rows: Rows = files.kernels(one.path, families()[one.family])[1]
-    said = model.by(families()[one.family].op(rows.numbers, one.labels), one.family, found).seconds
-    return np.asarray(np.abs(np.log(said / rows.seconds)))
+def _apart(model: Calibrated, one: Own, found: Found) -> Apart:
+    family = families()[one.family]
+    rows: Rows = files.kernels(one.path, family)[1]
+    said = model.by(family.op(rows.numbers, one.labels), one.family, found).seconds
+    tokens = (
+        None if on_wire(one.family) else next((rows.numbers[name] for name in getattr(family, "LADDERS", ())), None)
+    )
+    return Apart(one, np.asarray(np.log(said / rows.seconds)), tokens)
 
 
-def _row(what: str, target: str, other: str, found: Iterable[tuple[str, Array]]) -> Row:
+def shared(found: Sequence[Apart]) -> float | None:
+    """Share of the variance of the errors that kernels of different families have in common where one engine runs as many tokens through
+    them, in steps of a factor of two: the mean product of two families' mean errors over the mean square of an error. None where
+    no two families meet."""
+    means: dict[tuple[str, int], dict[str, list[Array]]] = {}
+    squares: list[Array] = []
+    for one in found:
+        if one.tokens is not None:
+            bucket = np.round(np.log2(one.tokens)).astype(int)
+            squares.append(one.log_error**2)
+            for each in np.unique(bucket):
+                families_at = means.setdefault((one.of.engine, int(each)), {})
+                families_at.setdefault(one.of.family, []).append(one.log_error[bucket == each])
+    products = [
+        float(a * b)
+        for members in means.values()
+        for a, b in combinations([np.mean(np.concatenate(parts)) for parts in members.values()], 2)
+    ]
+    return float(np.mean(products) / np.mean(np.concatenate(squares))) if products else None
+
+
+def _row(what: str, target: str, other: str, errors_of: Iterable[Apart]) -> Row:
+    found = list(errors_of)
     errors: dict[str, list[Array]] = {}
-    for family, apart in found:
-        errors.setdefault(family, []).append(apart)
+    for one in found:
+        errors.setdefault(one.of.family, []).append(np.abs(one.log_error))
     every = np.concatenate([e for es in errors.values() for e in es]) if errors else np.zeros(0)
     row: dict[str, Any] = {"what": what, "hw": target, "by": other, "rows": len(every)}
     if len(every):
         row |= {"median_error": float(np.median(every)), "p90_error": float(np.quantile(every, 0.9))}
         row["spread"] = round(row["p90_error"] / Z90_STATED, 3)
+        row["shared_by_all"] = None if what == "related kind" else shared(found)
     for family, parts in errors.items():
         row[f"{family}_p90_error"] = float(np.quantile(np.concatenate(parts), 0.9))
     return row

@@ -154,6 +154,11 @@ _PARTS: tuple[tuple[str, str, Mapping[str, Cell]], ...] = (
     ("Published rows", "published", {"source": of("source"), **_FIGURES_OF_LOADS, "aim": of("bar"), "holds": passes}),
     ("Published rows, by load", "published, by load", _FIGURES_OF_LOADS),
     (
+        "Published rows, by whose measurements answer",
+        "published, by rows",
+        {"measurements": of("rows_from"), **{key: cell for key, cell in _FIGURES_OF_LOADS.items() if key != "load"}},
+    ),
+    (
         "Published figures that are missed most",
         "published, worst",
         {

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 from simcost.frozen import frozen
+from simcost.hardware import load as hardware
+from simcost.hardware.siblings import same_vendor
 from simcost.result import Row as Cells
 from simcost.texts import csv_table
 from simcost.validation import bar_lines
@@ -42,6 +44,7 @@ def tables(scores: Sequence[Scored]) -> dict[str, list[Cells]]:
     found = {
         BY_SOURCE: by_source(scores),
         "published, by load": by_kind(scores),
+        "published, by rows": by_rows(scores),
         "published, apart": [{"group": group, **line} for group in others for line in by_source(scores, group)],
         "published, worst": worst(scores, WORST),
         "published, not answered": unanswered(scores),
@@ -104,6 +107,32 @@ def by_kind(scores: Sequence[Scored]) -> list[Cells]:
         if one.row.group == "judged":
             groups.setdefault((one.row.kind, one.figure.quantity), []).append(one.figure)
     return [_line("all", *key, members, True) for key, members in groups.items()]
+
+
+def by_rows(scores: Sequence[Scored]) -> list[Cells]:
+    """A line for whose rows answer, those of the device, of another one that stands in or nobody's, and quantity, over all loads that judge it."""
+    groups: dict[tuple[str, str], list[Figure]] = {}
+    for one in scores:
+        if one.row.group == "judged" and one.row.point is not None:
+            groups.setdefault((_whose(one.row.point.hw), one.figure.quantity), []).append(one.figure)
+    order = sorted(groups, key=lambda key: (_WHOSE.index(key[0]), key[1]))
+    return [
+        {"rows_from": whose, "quantity": quantity, **parts.figures(groups[whose, quantity])}
+        for whose, quantity in order
+    ]
+
+
+_WHOSE = ("its own", "another device of its vendor", "a device of another vendor", "none")
+
+
+def _whose(hw: str) -> str:
+    """Whose rows answer for most kernels of a device, of `_WHOSE`."""
+    device = hardware.load(hw)
+    if device.tables or device.measurements:
+        return _WHOSE[0]
+    if device.sibling is None:
+        return _WHOSE[3]
+    return _WHOSE[1 if same_vendor(device.sibling, device) else 2]
 
 
 def _line(source: str, kind: str, quantity: str, members: Sequence[Figure], judged: bool) -> Cells:

@@ -138,6 +138,19 @@ def test_figures_are_those_of_the_errors() -> None:
     assert [one["error"] for one in published_score.worst(scores, 2)] == pytest.approx([-0.3, 0.1])
 
 
+def test_figures_are_parted_by_whose_measurements_answer() -> None:
+    asked = [("h100", "output"), ("gh200", "output"), ("mi300x", "tpot"), ("tpu-v6e", "tpot"), ("h200", "output")]
+    rows = [replace(ROWS["trt017-0001"], point=replace(POINT, hw=hw)) for hw, _ in asked]
+    every = [Figure("a", quantity, 100.0, 110.0, 90.0, 130.0) for _, quantity in asked]
+    lines = published_score.by_rows([Scored(*both) for both in zip(rows, every, strict=True)])
+    assert [(line["rows_from"], line["quantity"], line["n"]) for line in lines] == [
+        ("its own", "output", 2),
+        ("another device of its vendor", "output", 1),
+        ("a device of another vendor", "tpot", 1),
+        ("none", "tpot", 1),
+    ]
+
+
 def test_stories_are_of_rows_that_there_are() -> None:
     used = {published_score.story(row) for row in ROWS.values()}
     assert {one["why"] for one in published_score.stories()} <= used
