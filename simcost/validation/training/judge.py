@@ -1,16 +1,16 @@
 """Every published step predicted twice: cold, with nothing fitted, and with the coefficients of its stack.
 
 Coefficients belong to rows that are fitted together on one device (`Row.source.fit`): those of `split` make them, and
-no row judges coefficients that it made. Rows apart (drift, repeats, fine-tuning) are predicted with them too, and
-make none. Most likely to be wrong: terms that a predictor does not sum to the step, along which the fit would turn
-the wrong way.
+no row judges coefficients that it made. Where each row is left out in turn, and is off by no less with coefficients than
+without, they are 1. Rows apart (drift, repeats, fine-tuning) are predicted with them too, and make none. Most likely to
+be wrong: terms that a predictor does not sum to the step, along which the fit would turn the wrong way.
 """
 
 from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from typing import cast
 
@@ -162,6 +162,10 @@ def _fitted(
     for row in rows:
         own = _without(making, row, predict, factors, names) if parted.kind == LEFT_OUT else factors
         scores.append(_with(cold[row.id], predict, own, JUDGED if row.id in set(parted.judged) else FITTED))
+    if parted.kind == LEFT_OUT and _typical(scores, _fitted_of) >= _typical(scores, _cold_of):
+        # Rows left out are off by less without coefficients: they are 1.
+        factors = {names[0]: 1.0}
+        scores = [_with(cold[row.id], predict, factors, JUDGED) for row in rows]
     learnt = 0 if parted.kind == LEFT_OUT else len(names)
     scores = _bounded(scores, parted.kind == LEFT_OUT, learnt)
     errors = [
@@ -178,6 +182,22 @@ def _fitted(
         half_width=half_width([_log(one) for one in _made(scores, parted.kind == LEFT_OUT)], learnt),
         rows=fingerprint(ids, times),
     ), scores
+
+
+def _fitted_of(one: Scored) -> Prediction | None:
+    """With coefficients."""
+    return one.fitted
+
+
+def _cold_of(one: Scored) -> Prediction | None:
+    return one.cold
+
+
+def _typical(scores: Sequence[Scored], which: Callable[[Scored], Prediction | None]) -> float:
+    """Median |log error|."""
+    return float(
+        np.median([abs(math.log(said.step_s / (one.row.step_s or 1.0))) for one in scores if (said := which(one))])
+    )
 
 
 def _log(one: Scored) -> float:

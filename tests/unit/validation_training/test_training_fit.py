@@ -56,6 +56,26 @@ def test_a_row_that_no_factor_explains_hardly_bends_the_others() -> None:
     assert found == pytest.approx([1.3, 0.4], rel=0.04)
 
 
+def test_rows_count_linearly_from_the_spread_of_most_of_them() -> None:
+    """Huber's 1.345 standard deviations, which a fifth of rows off by far hardly move, and never finer than rows are printed."""
+    errors = np.random.default_rng(1).normal(0.0, 0.05, 4000)
+    assert fit.linear_from(errors, 0) == pytest.approx(1.345 * 0.05, rel=0.05)
+    errors[::5] = 0.5
+    assert fit.linear_from(errors, 0) < 1.4 * 1.345 * 0.05
+    assert fit.linear_from(errors[:8], 4) > fit.linear_from(errors[:8], 0)
+    assert fit.linear_from(0.0 * errors, 0) == fit.FINEST
+    assert fit.linear_from(10.0 * errors, 0) == fit.GREATEST_SPREAD
+
+
+def test_rows_of_another_software_hardly_bend_a_precise_source() -> None:
+    rows = _rows(40)
+    noise = np.random.default_rng(2).normal(0.0, 0.01, 40)
+    slower = np.where(np.arange(40) % 5 == 0, 1.12, 1.0)
+    times = list(np.array(_times(rows, kernels=1.3, communication=0.4)) * np.exp(noise) * slower)
+    found = fit.fitted(times, fit.additive(rows, lambda row: row, NAMES), 2)
+    assert found == pytest.approx([1.3, 0.4], rel=0.02)
+
+
 def test_a_class_that_no_row_has_keeps_its_factor() -> None:
     rows = [{"kernels": 1.0 + number, "communication": 0.0} for number in range(8)]
     found = fit.fitted(_times(rows, kernels=1.2), fit.additive(rows, lambda row: row, NAMES), 2)
@@ -100,6 +120,14 @@ def test_the_widest_classes_are_chosen_without_measured_times() -> None:
     names = ("kernels", "elementwise", "communication", "cross_entropy", "host")
     assert fit.widest(terms, names, 2) == ("kernels", "communication")
     assert fit.widest(terms, names, 5) == ("kernels", "elementwise", "communication", "host")
+
+
+def test_a_class_that_parts_rows_comes_second_where_it_counts() -> None:
+    names = ("kernels", "elementwise", "network")
+    rows = [{"kernels": 6.0, "elementwise": 3.0, "network": share} for share in (0.0, 0.0, 1.5, 1.5)]
+    assert fit.widest(rows, names, 2) == ("kernels", "network")
+    few = [{**row, "network": row["network"] / 10.0} for row in rows]  # 1.6 % of a step: no row can show it
+    assert fit.widest(few, names, 2) == ("kernels", "elementwise")
 
 
 def test_a_fingerprint_changes_with_rows_and_times_alone() -> None:
