@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from simcost.report.bars import GATHERS, GRADIENTS, OPTIMIZER, Bar, Chart, Levels
-from simcost.scenarios.train.exposed import WIRES, Key, hop_waits, key, pass_cost
+from simcost.scenarios.train.exposed import Key, hop_waits, key, pass_cost
 from simcost.training import memory
-from simcost.training.split import PIPELINE
+from simcost.training.split import PIPELINE, WIRES
 from simcost.training.step import TrainStep, post_validates
 from simcost.units import show
 
@@ -36,7 +36,7 @@ def _passes(step: TrainStep) -> list[Bar]:
     for rank, op, start, end, _, _ in step.timeline.runs:
         of = key(op)
         if of not in exposed:
-            kinds = pass_cost(step, of).kinds
+            kinds = pass_cost(step, of).by_kind
             exposed[of] = tuple((name, float(kinds[name])) for name in WIRES if float(kinds.get(name, 0.0)) > 0.0)
         half = 0 if op.beside is None else 1
         bars.append(Bar(rank, op.kind, op.microbatch, op.stage, start, end, half, exposed[of]))

@@ -21,7 +21,7 @@ from simcost.program import Program, calls, longer, price, runs, without
 from simcost.training import communication
 from simcost.training.job import Job
 from simcost.training.passes import Passes, entry_bytes, of_layer, parted
-from simcost.training.split import HOST, Split, Stacked, stacked
+from simcost.training.split import DATA, HOST, Split, Stacked, stacked
 
 FORWARD, INPUT, WEIGHT, BOTH = "forward", "input gradients", "weight gradients", "gradients"
 NOTHING = Split()
@@ -98,7 +98,7 @@ def _part(job: Job, module: Module, model: Stacked, known: Known) -> Part:
         seconds = alone(program)
         for wire in beside if program is not None else ():
             if wire is not None:
-                moved = price(wire, model).cost.named("data parallel")
+                moved = price(wire, model).cost.named(DATA)
                 seconds = _hidden(seconds, moved, model) if overlapped else seconds + moved
         return seconds
 

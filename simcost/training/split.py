@@ -18,7 +18,7 @@ from simcost.cost.older_attention import Older
 from simcost.estimate.memo import Once, key_of
 from simcost.frozen import frozen
 from simcost.hardware.profile import Device
-from simcost.num import Mask, Num, maximum, where
+from simcost.num import Mask, Num, every, maximum, where
 from simcost.ops.attention_core import AttentionCore
 from simcost.ops.collective import Collective
 from simcost.ops.cross_entropy import CrossEntropy
@@ -33,11 +33,19 @@ ELEMENTWISE, LOSS, HOST = "elementwise", "cross entropy", "launches"
 TENSOR, EXPERT, CONTEXT, PIPELINE, DATA, OPTIMIZER, BUBBLE = (
     "tensor parallel", "expert parallel", "context parallel", "pipeline hops", "data parallel", "optimizer", "bubble",
 )  # fmt: skip
-# The coefficient of a stack (`stack.COEFFICIENTS`) that multiplies each kind; what has none is as it is.
+BETWEEN = " between nodes"  # behind the kind of an exchange whose ranks stand in several scale-up domains
+# The coefficient of a stack (`stack.COEFFICIENTS`) that multiplies each kind; what has none is as it is. Between nodes it is NETWORK.
 COEFFICIENT = {
     PRODUCTS: "kernels", ATTENTION: "kernels", EXPERTS: "experts", MIXERS: "kernels", ELEMENTWISE: "elementwise", LOSS: "cross_entropy",
     TENSOR: "communication", EXPERT: "communication", CONTEXT: "communication", PIPELINE: "communication", DATA: "communication", HOST: "host",
 }  # fmt: skip
+WIRES = (TENSOR, EXPERT, CONTEXT, PIPELINE, DATA)
+NETWORK = "network"
+
+
+def coefficient(name: str) -> str:
+    """The coefficient of a kind, "" where it has none."""
+    return NETWORK if name.endswith(BETWEEN) else COEFFICIENT.get(name, "")
 
 
 def kind(op: Op) -> str:
@@ -65,7 +73,7 @@ def kind(op: Op) -> str:
 
 @frozen
 class Split:
-    """`cost` and its seconds by kind, whose sum it is. [s]"""
+    """`cost` and its seconds by kind, whose sum it is; exchanges between nodes apart, with BETWEEN behind their kind. [s]"""
 
     cost: Cost = Cost()
     kinds: Mapping[str, Num] = field(default_factory=dict)
@@ -74,6 +82,15 @@ class Split:
     def seconds(self) -> Num:
         """The whole time. [s]"""
         return self.cost.seconds
+
+    @property
+    def by_kind(self) -> dict[str, Num]:
+        """Seconds by kind, wherever its ranks stand."""
+        found: dict[str, Num] = {}
+        for name, seconds in self.kinds.items():
+            name = name.removesuffix(BETWEEN)
+            found[name] = found[name] + seconds if name in found else seconds
+        return found
 
     def __add__(self, other: Split) -> Split:
         kinds = dict(self.kinds)
@@ -106,7 +123,12 @@ class Split:
 
     def named(self, name: str) -> Split:
         """All of it as one kind."""
-        return Split(self.cost, {name: self.seconds})
+        if not any(each.endswith(BETWEEN) for each in self.kinds):
+            return Split(self.cost, {name: self.seconds})
+        far = sum(seconds for each, seconds in self.kinds.items() if each.endswith(BETWEEN))
+        near = sum(seconds for each, seconds in self.kinds.items() if not each.endswith(BETWEEN))
+        kinds = {name: near, name + BETWEEN: far}
+        return Split(self.cost, {each: seconds for each, seconds in kinds.items() if not every(seconds == 0.0)})
 
     def _either(self, other: Split, mine: Mask, cost: Cost) -> Split:
         names = dict.fromkeys((*self.kinds, *other.kinds))
@@ -117,8 +139,10 @@ class Split:
 class Stacked:
     """A cost model whose costs know their kinds, each as much longer as a stack's coefficients say. `factors`: by coefficient, 1 where it has none; `older`: attention kernels that are slower than those measured."""
 
-    def __init__(self, model: Callable[[Op], Cost], factors: Mapping[str, float], older: Older | None = None) -> None:
-        self._model, self._factors, self._older = model, dict(factors), older
+    def __init__(
+        self, device: Device, model: Callable[[Op], Cost], factors: Mapping[str, float], older: Older | None = None
+    ) -> None:
+        self._device, self._model, self._factors, self._older = device, model, dict(factors), older
         self._known: dict[Any, Split] = {}
         self.multiprocessors = model.multiprocessors  # type: ignore[attr-defined]
         if hasattr(model, "knows"):
@@ -139,17 +163,30 @@ class Stacked:
 
     def _priced(self, op: Op) -> Split:
         name = kind(op)
-        cost = self._model(op) * self._factors.get(COEFFICIENT.get(name, ""), 1.0)
+        far = self._device.nodes(op.group, op.stride) > 1.0 if isinstance(op, (Collective, Exchange)) else False
+        if isinstance(far, np.ndarray) and far.any() and not far.all():  # plans of a grid, some within a node
+            found = self._model(op)
+            cost = (found * self._factor(name + BETWEEN)).where(far, found * self._factor(name))
+            kinds = {name: where(far, 0.0, cost.seconds), name + BETWEEN: where(far, cost.seconds, 0.0)}
+            return Split(cost, kinds)
+        if np.any(far):
+            name += BETWEEN
+        cost = self._model(op) * self._factor(name)
         if self._older is not None and name == ATTENTION:
             cost = self._older.slowed(cost, bool(op.gradient))
         return Split(cost, {name: cost.seconds})
+
+    def _factor(self, name: str) -> float:
+        return self._factors.get(coefficient(name), 1.0)
 
 
 class Seconds(Stacked):
     """The same of times alone, without what they rest on: of many plans at once that is most of the work."""
 
-    def __init__(self, model: Callable[[Op], Cost], factors: Mapping[str, float], older: Older | None = None) -> None:
-        super().__init__(model, factors, older)
+    def __init__(
+        self, device: Device, model: Callable[[Op], Cost], factors: Mapping[str, float], older: Older | None = None
+    ) -> None:
+        super().__init__(device, model, factors, older)
         self._seen: dict[int, tuple[Op, Split]] = {}  # by identity: to compare arrays takes long
 
     def __call__(self, op: Op) -> Split:
@@ -175,5 +212,5 @@ def stacked(device: Device, engine: str, factors: Mapping[str, float], older: Ol
     if found is None or found[0] is not device:
         if len(_MODELS) >= _KEPT:
             _MODELS.clear()
-        found = _MODELS[key] = device, Stacked(Once(calibrated.model(device, engine)), factors, older)
+        found = _MODELS[key] = device, Stacked(device, Once(calibrated.model(device, engine)), factors, older)
     return found[1]

@@ -35,7 +35,8 @@ COEFFICIENTS = {
     "kernels": "matrix products and attention",
     "experts": "routed experts",
     "elementwise": "norms, activations, casts and other passes over memory",
-    "communication": "what collectives and hops leave exposed",
+    "communication": "what collectives and hops inside a node leave exposed",
+    "network": "the same of those between nodes",
     "cross_entropy": "the loss over the vocabulary",
     "host": "launches that the device waits for",
 }

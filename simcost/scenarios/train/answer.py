@@ -11,14 +11,14 @@ from simcost.cost.cost import BASES
 from simcost.model import flops
 from simcost.model.flops.conventions import FULL, NONE, SELECTIVE, Convention
 from simcost.result import Row, number
-from simcost.scenarios.train.exposed import WIRES, hop_waits, key, pass_cost
+from simcost.scenarios.train.exposed import hop_waits, key, pass_cost
 from simcost.training import memory
 from simcost.training.chunks import BOTH, NOTHING
 from simcost.training.chunks import FORWARD as OF_FORWARD
 from simcost.training.job import Job
 from simcost.training.memory import Memory
 from simcost.training.parameters import frozen_share
-from simcost.training.split import BUBBLE, DATA, OPTIMIZER, PIPELINE, Split
+from simcost.training.split import BUBBLE, DATA, OPTIMIZER, PIPELINE, WIRES, Split
 from simcost.training.step import TrainStep, stages_of_ranks
 
 _BILLION = 1_000_000_000.0  # tokens, of a price
@@ -104,7 +104,7 @@ def goes(step: TrainStep) -> list[Row]:
     hops = sum(end - start for start, end in hop_waits(step, rank))
     waits = max(float(step.path.seconds) - busy[rank] - hops, 0.0)
     after = step.exposed_gradients + step.exposed_weights
-    rows = {name: float(seconds) for name, seconds in total.kinds.items()}
+    rows = {name: float(seconds) for name, seconds in total.by_kind.items()}
     for name, seconds in (
         (BUBBLE, waits), (DATA, float(after.seconds)), (OPTIMIZER, float(step.update.seconds)), (PIPELINE, hops),
     ):  # fmt: skip

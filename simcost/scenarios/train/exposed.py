@@ -11,10 +11,9 @@ from simcost.training.chunks import BOTH, pair
 from simcost.training.chunks import FORWARD as OF_FORWARD
 from simcost.training.chunks import INPUT as OF_INPUT
 from simcost.training.chunks import WEIGHT as OF_WEIGHT
-from simcost.training.split import CONTEXT, DATA, EXPERT, PIPELINE, TENSOR, Split
+from simcost.training.split import Split
 from simcost.training.step import TrainStep
 
-WIRES = (TENSOR, EXPERT, CONTEXT, PIPELINE, DATA)
 _PASSES = {FORWARD: OF_FORWARD, INPUT: OF_INPUT, WEIGHT: OF_WEIGHT, BACKWARD: BOTH}
 # (kind, stage, stage of the backward beside it or -1), as `Timeline.critical_path` counts passes
 Key = tuple[str, int, int]

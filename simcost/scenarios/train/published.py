@@ -18,7 +18,7 @@ from simcost.schedules._order import WEIGHT as W
 from simcost.training import memory, step
 from simcost.training.job import Job, Recipe, build
 from simcost.training.question import BACKWARD, BOTH, BUBBLE, FORWARD, OPTIMIZER, PARTS, WEIGHT, Prediction, Question
-from simcost.training.split import COEFFICIENT
+from simcost.training.split import coefficient
 from simcost.training.step import TrainStep
 
 REST = "rest"  # terms that no coefficient multiplies
@@ -83,6 +83,6 @@ def _terms(found: TrainStep) -> dict[str, float]:
     """Seconds by coefficient of a stack, and the rest."""
     terms: dict[str, float] = {}
     for kind, seconds in found.cost.kinds.items():
-        name = COEFFICIENT.get(kind, REST)
+        name = coefficient(kind) or REST
         terms[name] = terms.get(name, 0.0) + float(seconds)
     return terms

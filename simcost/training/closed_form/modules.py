@@ -150,7 +150,7 @@ def _model(job: Job, plans: int) -> Stacked:
     """The cost model of all; of several plans one that remembers kernels of arrays as long as a grid is priced."""
     if plans == 1:
         return stacked(job.device, job.engine, job.factors, job.older)
-    return Seconds(calibrated.model(job.device, job.engine), job.factors, job.older)
+    return Seconds(job.device, calibrated.model(job.device, job.engine), job.factors, job.older)
 
 
 _READ: Mapping[str, Callable[[Part], Num]] = {

@@ -28,7 +28,7 @@ from simcost.validation.training.judge import Fit
 from simcost.validation.training.split import Split, fingerprint
 
 COMPUTE = ("kernels", "experts", "elementwise")
-WIRE = "communication"
+WIRES = ("communication", "network")
 KIND = "trace"
 TURNS, STEADY = 50, 1e-9
 _TERMS: Mapping[str, terms.Reader] = {
@@ -108,7 +108,7 @@ def factors_of(trace: Trace) -> dict[str, float]:
 
 
 def _named(compute: float, wire: float) -> dict[str, float]:
-    return {**dict.fromkeys(COMPUTE, compute), WIRE: wire}
+    return {**dict.fromkeys(COMPUTE, compute), **dict.fromkeys(WIRES, wire)}
 
 
 def fitted(trace: Trace) -> Fit:

@@ -124,7 +124,7 @@ def test_kinds_add_up_after_every_operation(a: float, b: float, c: float, d: flo
 @pytest.mark.parametrize("name", MODELS)
 def test_kinds_of_a_priced_layer_add_up(name: str) -> None:
     one = job(name, Plan(tp=2.0, sequence_parallel="on"))
-    model = Stacked(calibrated.model(one.device), {})
+    model = Stacked(one.device, calibrated.model(one.device), {})
     for program in (passes(one).forward, passes(one).both):
         assert program is not None
         found = price(program, model).cost
@@ -135,7 +135,7 @@ def test_coefficients_multiply_their_kinds() -> None:
     one = job("llama-3-8b")
     program = passes(one).forward
     cold, fitted = (
-        price(program, Stacked(calibrated.model(one.device), each)).cost
+        price(program, Stacked(one.device, calibrated.model(one.device), each)).cost
         for each in ({}, {"kernels": 1.5, "elementwise": 2.0})
     )
     for kind, factor in (("matrix products", 1.5), ("attention cores", 1.5), ("elementwise", 2.0)):
