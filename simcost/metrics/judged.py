@@ -51,6 +51,8 @@ VALIDATE_TRAINING: Rows = (
     ("peers", TEXT, "", "what other predictors reach on these rows"),
     ("micro_batch_error", "fraction", "", "error of the slope of a step over its micro-batches"),
     ("bubble_micro_batches", NUMBER, "", "intercept of the line of a step over its micro-batches, in micro-batches"),
+    ("printed_low", NUMBER, "", "least intercept of steps that print as the measured ones do, in micro-batches"),
+    ("printed_high", NUMBER, "", "greatest such intercept, in micro-batches"),
     ("predicted_bubble_micro_batches", NUMBER, "", "predicted intercept of that line, in micro-batches"),
     ("off_micro_batches", NUMBER, "", "difference of the intercepts, in measured micro-batches"),
     ("stack", TEXT, "", "generation of the framework, of `workloads/stacks`"),

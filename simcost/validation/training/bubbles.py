@@ -1,14 +1,15 @@
 """Pipeline bubbles from steps at several counts of micro-batches: a line through them has what a micro-batch takes as
 slope, and what the schedule loses as intercept.
 
-Slopes and intercepts are compared apart, since an error of the kernels would hide one of the schedule. Most likely to
-be wrong: three points of samples a second that are printed with three digits, whose intercept is off by up to a third
-of a micro-batch. Source: Zero Bubble Pipeline Parallelism (arXiv 2401.10241), section 4.3, which defines the bubble
+Slopes and intercepts are compared apart, since an error of the kernels would hide one of the schedule. Samples a second
+are printed with two or three digits, so that intercepts are known no better than `printed` says: to 0.2 micro-batches
+at 8 ranks, 3 at 32. Most likely to be wrong: a micro-batch's time that changes with their count. Source: Zero Bubble Pipeline Parallelism (arXiv 2401.10241), section 4.3, which defines the bubble
 of a step so.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,6 +17,8 @@ import numpy as np
 from simcost.result import Row as Cells
 from simcost.validation.training.rows import Row
 
+_DIGITS = 6  # after the point, at most
+_STATED = 2e-4  # by how much a time of four digits misses the one that it follows from
 LEAST = 3  # counts of micro-batches that make a line
 # Pipeline ranks -> (most, unit): micro-batches that the intercept may be off, or its relative error.
 BARS = {8: (1.0, "micro-batches"), 16: (2.5, "micro-batches"), 32: (0.15, "relative")}
@@ -25,6 +28,23 @@ def line(micro_batches: Sequence[float], seconds: Sequence[float]) -> tuple[floa
     """(slope [s a micro-batch], intercept [s]) of least squares."""
     slope, intercept = np.polyfit(np.asarray(micro_batches, dtype=float), np.asarray(seconds, dtype=float), 1)
     return float(slope), float(intercept)
+
+
+def printed(rows: Sequence[Row]) -> tuple[float, float] | None:
+    """The least and the greatest bubble [micro-batches] of steps that print as these do; None where their times are not
+    from printed samples a second. Digits: the fewest that give every time back."""
+    if any(row.taken != "samples" or row.step_s is None for row in rows):
+        return None
+    each = [row.question.global_batch / (row.question.gpus * (row.step_s or 1.0)) for row in rows]
+    digits = next((n for n in range(_DIGITS) if all(abs(round(x, n) / x - 1.0) < _STATED for x in each)), _DIGITS)
+    counts = [row.question.micro_batches for row in rows]
+    found = []
+    for sides in itertools.product((-0.5, 0.5), repeat=len(rows)):
+        shown = [round(x, digits) + side * 10.0**-digits for x, side in zip(each, sides, strict=True)]
+        times = [row.question.global_batch / (row.question.gpus * x) for row, x in zip(rows, shown, strict=True)]
+        slope, bubble = line(counts, times)
+        found.append(bubble / slope)
+    return min(found), max(found)
 
 
 def table(rows: Sequence[Row], predicted: Mapping[str, float]) -> list[Cells]:
@@ -55,6 +75,7 @@ def _compared(key: tuple[str, str, int], rows: Sequence[Row], predicted: Mapping
         "micro_batch_error": slope_said / slope - 1.0,
         "bubble_micro_batches": bubble / slope,
         "predicted_bubble_micro_batches": bubble_said / slope_said,
+        **({"printed_low": ends[0], "printed_high": ends[1]} if (ends := printed(rows)) else {}),
         "off_micro_batches": off,
     }
     if pp in BARS:

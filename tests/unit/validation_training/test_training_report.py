@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from simcost import metrics
@@ -131,6 +132,24 @@ def test_bubbles_are_intercepts() -> None:
         line["pp"]: line["passes"] for line in bubbles.table([_measured(row, perfect[row.id]) for row in chosen], late)
     }
     assert passes == {8: False, 16: True, 32: True}
+
+
+def test_a_bubble_is_known_as_far_as_its_steps_are_printed() -> None:
+    """0.76, 0.80 and 0.88 samples a second of 32 GPUs (arXiv 2401.10241, table 4): steps that print so have bubbles six micro-batches apart."""
+    chosen = [
+        row
+        for row in rows.every()
+        if row.source.name == "zerobubble" and row.question.pp == 32 and row.question.schedule == "1f1b"
+    ]
+    low, high = bubbles.printed(chosen) or (0.0, 0.0)
+    batches = np.array([row.question.global_batch for row in chosen])
+    slope, bubble = bubbles.line(
+        [row.question.micro_batches for row in chosen], list(batches / (32 * np.array([0.755, 0.8, 0.885])))
+    )
+    assert low < 27.4 < high
+    assert 5.0 < high - low < 8.0
+    assert low <= bubble / slope <= high
+    assert bubbles.printed([replace(row, taken="step") for row in chosen]) is None
 
 
 def test_bars_pass_and_fail_by_their_figures() -> None:
