@@ -1,7 +1,7 @@
 """A training step: its micro-batches through the pipeline, then gradients summed, weights stepped and gathered; and what sets its time.
 
 The executor of `makespan.py` runs the schedule; its critical path, as counts of passes by virtual stage, is a sum of costs, so that bounds, kinds of work and intervals survive. Sums of gradients run beside the last
-backward passes, gathers of weights beside the first forward passes, as far as they fit. Most likely to be wrong: kernels that run slower in a step than alone, by 1.04 (Megatron Bridge, GB300) to 1.5 (torchtitan, H100) times in published steps; a stack's
+backward passes, gathers of weights beside the first forward passes, as far as they fit. Most likely to be wrong: kernels that run slower in a step than alone, by 1.05 (vTrain, A100) to 1.45 (torchtitan, H100) times in published steps; a stack's
 coefficients hold that, and without them an interval does. Source: docs/theory/training-step.md.
 """
 
