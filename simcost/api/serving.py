@@ -15,7 +15,7 @@ from simcost.result import Result
 if TYPE_CHECKING:
     from simcost.scenarios.serve.question import Asked
 
-_NO_SERVER = {"engine.host_request": "0 s", "engine.host_token": "0 s"}
+_NO_SERVER = {"engine.host_request": "0 s", "engine.host_token": "0 s", "engine.host_delay": "0 s"}
 
 
 @unboxes

@@ -37,12 +37,12 @@ TERMS = (*NUMBERS, *BYTES, *FLAGS, *WORDS, *OTHERS)
 # Of the serving part.
 POLICIES = ("mixed", "prefill_first")
 SERVING_FLAGS = ("chunked", "prefix_cache", "overlap", "split_over_replicas")
-TIMES = ("host_step", "host_request", "host_token")
+TIMES = ("host_step", "host_request", "host_token", "host_delay")
 CHOICES = ("drafts", "moe_backends", "attention_backends")
 SERVING = (
-    "policy", *SERVING_FLAGS, *TIMES, *CHOICES, "stream_interval", "reserved_output", "sequences_with_drafts",
+    "policy", *SERVING_FLAGS, *TIMES, *CHOICES, "stream_interval", "receive_interval", "reserved_output", "sequences_with_drafts",
 )  # fmt: skip
-SERVING_OPTIONAL = ("sequences_with_drafts",)
+SERVING_OPTIONAL = ("sequences_with_drafts", "receive_interval")
 _SHARES = ("window_ratio", "tower_share", "reserved_output")
 _WORDS = {**WORDS, "policy": POLICIES}
 

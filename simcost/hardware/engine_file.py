@@ -25,9 +25,14 @@ NEWEST = "newest"  # the version where none is stated
 # What a user may set: of the memory part every engine names all; of the serving part those that it has.
 SETTINGS = {
     MEMORY: ("share", "tokens", "sequences", "block"),
-    SERVING: ("stream_interval", "prefix_cache", "chunked", "mixed", "overlap", "reserved_output"),
+    SERVING: ("stream_interval", "receive_interval", "prefix_cache", "chunked", "mixed", "overlap", "reserved_output"),
 }
-OWN = ("host_step", "host_request", "host_token")  # no engine has an option for them: the same name stands for all
+OWN = (
+    "host_step",
+    "host_request",
+    "host_token",
+    "host_delay",
+)  # no engine has an option for them: the same name stands for all
 OPPOSITE = "disable_"  # names of flags that begin with it say the opposite
 _TERMS = {
     MEMORY: (engine_checks.TERMS, engine_checks.OPTIONAL),

@@ -26,6 +26,7 @@ from simcost.num import Mask, Num, every, floor, maximum, minimum, where
 from simcost.plan import Plan
 
 FLAGS = ("prefix_cache", "chunked", "mixed", "overlap")
+COUNTS = ("stream_interval", "receive_interval")
 LARGEST_FACTOR = 100.0
 
 
@@ -35,9 +36,10 @@ class ServingTerms:
     "prefill_first"; tokens: budget of a step; sequences: that run at once; chunked: whether prompts are cut to the
     budget; reserved_output: part of what running requests may still make that admission keeps free; prefix_cache:
     whether prompts found in the cache are not prefilled again; stream_interval: tokens between two sends of a stream,
-    the first is sent at once; overlap: whether the host prepares a step while the one before it runs, so that a new
-    request waits one step more; host_step_s: of the host that a step shows [s]; host_request_s, host_token_s: that a request and each of its prompt tokens add
-    before its first token [s]; drafts, moe_backends, attention_backends: what its options take; names: what it calls
+    the first is sent at once; receive_interval: decode steps between two looks at new requests, 1 where an engine has
+    no such option; overlap: whether the host prepares a step while the one before it runs, so that a new
+    request waits one step more; host_step_s: of the host that a step shows [s]; host_request_s, host_token_s: that a request and each of its prompt tokens take
+    of the front end, which serves one at a time, host_delay_s: what a request waits besides [s]; drafts, moe_backends, attention_backends: what its options take; names: what it calls
     the settings; sources: where each term is from; stated: what the user set."""
 
     engine: str
@@ -49,10 +51,12 @@ class ServingTerms:
     reserved_output: Num
     prefix_cache: bool
     stream_interval: float
+    receive_interval: float
     overlap: Mask
     host_step_s: Num
     host_request_s: float
     host_token_s: float
+    host_delay_s: float
     drafts: tuple[str, ...]
     moe_backends: tuple[str, ...]
     attention_backends: tuple[str, ...]
@@ -99,11 +103,13 @@ def serving_terms(
         chunked=chunked,
         reserved_output=_reserved(whose, found["reserved_output"], stated.get("reserved_output"), plan),
         prefix_cache=cached,
-        stream_interval=float(stated.get("stream_interval", found["stream_interval"]["value"])),
+        stream_interval=_count("stream_interval", stated, found),
+        receive_interval=_count("receive_interval", stated, found),
         overlap=overlap,
         host_step_s=stated.get("host_step", _host(found["host_step"], overlap)),
         host_request_s=_front_end("host_request", engine, stated, found),
         host_token_s=_front_end("host_token", engine, stated, found),
+        host_delay_s=_front_end("host_delay", engine, stated, found),
         drafts=tuple(found["drafts"]["value"]),
         moe_backends=tuple(found["moe_backends"]["value"]),
         attention_backends=tuple(found["attention_backends"]["value"]),
@@ -156,6 +162,10 @@ def _front_end(name: str, engine: str, stated: Mapping[str, Any], found: Mapping
     return float(stated.get(name, time_of(own, name)))
 
 
+def _count(name: str, stated: Mapping[str, Any], found: Mapping[str, Any]) -> float:
+    return float(stated.get(name, found[name]["value"] if name in found else 1))
+
+
 def _reserved(engine: str, term: Mapping[str, Any], stated: float | None, plan: Plan) -> Num:
     """The part of what may still be made that admission keeps free. Words stand for a value, a factor scales the
     default up to all."""
@@ -179,7 +189,7 @@ def _checked(engine: str, setting: str, name: str, value: Any) -> Any:
         if str(value).upper() not in words:
             raise SpecError(f"{path} must be one of {', '.join(words)}, not {value!r}")
         return float(words[str(value).upper()])
-    if setting == "stream_interval":
+    if setting in COUNTS:
         return engine_terms.count(name, value)
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not 0.0 <= value <= LARGEST_FACTOR:

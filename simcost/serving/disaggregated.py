@@ -142,7 +142,8 @@ def _steps(load: Load) -> Num:
 def fixed_s(p: Pools, load: Load) -> Num:
     """What no load changes of the time to the first token. [s]"""
     policy = p.prefill.policy
-    return load.lag_s + p.transfer_s + policy.host_request_s + policy.host_token_s * (load.isl + load.hit)
+    front = policy.host_delay_s + policy.host_request_s + policy.host_token_s * (load.isl + load.hit)
+    return load.lag_s + p.transfer_s + front
 
 
 def _held_by(p: Pools) -> Num:

@@ -29,6 +29,8 @@ _LEAST = {
     "host_step_s": 0.0,
     "host_request_s": 0.0,
     "host_token_s": 0.0,
+    "host_delay_s": 0.0,
+    "receive_interval": 1.0,
     "overlap": 0.0,
 }
 _LOOKS = 50  # at how far a run is, where somebody watches
@@ -85,7 +87,7 @@ def simulate(
     sent = sending.times(arrivals, requests, seed)
     # A step is prepared while another runs: a new request waits for one more, as long as those of a full replica.
     prepared = float(np.asarray(times(float(sequences), extent.typical, 0.0, 0.0))) + policy.host_step_s
-    delay = float(policy.overlap * prepared)
+    delay = float(policy.overlap * prepared) + policy.host_delay_s
     run = Replica(
         table, module, policy, sequences, pool_tokens, prompts, answers, cached, sent, delay, link_token_s=link_token_s
     )

@@ -87,16 +87,18 @@ class _Replica:
         whole = steps * self.with_chunk(running, size)
         own_steps = self.chunk(running, 1.0)[0]
         missed = (0.5 + self.policy.overlap) * step  # the rest of the step that runs, and one that is prepared already
+        if self.policy.receive_interval > 1.0:  # and half of the decode steps until new requests are received
+            missed = missed + 0.5 * (self.policy.receive_interval - 1.0) * self.alone(running)
         wait = missed + np.maximum(1.0 - np.maximum(own_steps, 1.0) / steps, 0.0) * whole * (steps > 1.0)
         front = self.before(running / (self.steps * step))
         return front + missed + whole + self.load.lag_s, front + wait - self.load.link_s
 
     def before(self, rate: Num) -> Num:
-        """Seconds from a request to the scheduler's queue at so many a second: through the front end, which is one
-        process, and over the link to the host."""
+        """Seconds from a request to the scheduler's queue at so many a second: a delay, through the front end, which is
+        one process, and over the link to the host."""
         prompt = self.load.isl + self.load.hit
         front = self.policy.host_request_s + self.policy.host_token_s * prompt
-        return in_turn(front, rate) + in_turn(self.load.link_s, rate)
+        return self.policy.host_delay_s + in_turn(front, rate) + in_turn(self.load.link_s, rate)
 
 
 def closed(times: StepTimes, policy: Policy, load: Load, users: Num, room: Room) -> OperatingPoint:

@@ -16,7 +16,10 @@ class Policy:
     """A scheduler of one attention replica. `name`: a file of `policies/`. `tokens`: token budget of a step.
     `sequences`: most running sequences. `stream_interval`: tokens that are made before the first is sent, and between
     sends. [s] `host_step_s`: the engine's own time a step; `host_request_s` and `host_token_s`: what HTTP, the chat template and tokenising take
-    of a request and of each of its prompt tokens, in one process that takes requests in turn. Numbers are of one plan, or [plans, 1] arrays.
+    of a request and of each of its prompt tokens, in one process that takes requests in turn; `host_delay_s`: what each request waits besides, while others pass. Numbers are of one
+    plan, or [plans, 1] arrays.
+
+    `receive_interval`: decode steps between two looks at new requests; after a step with prompts the scheduler looks at once.
 
     `overlap`: 1 where the host prepares a step while the one before it runs, which a new request cannot join: it waits a step more, else 0.
 
@@ -33,3 +36,5 @@ class Policy:
     admission: str = "prompt"
     overlap: Num = 0.0
     host_token_s: float = 0.0
+    host_delay_s: float = 0.0
+    receive_interval: float = 1.0

@@ -29,8 +29,8 @@ class Replica:
     starts to decode, so steps between such counts need no look at sequences."""
 
     __slots__ = (
-        "admitted", "arrival", "batch", "budget", "by_end", "cached", "context", "delay", "done", "early", "ends",
-        "first", "free", "front", "grows", "interval", "isl", "last", "line", "link", "linked", "log", "longest_jump", "made", "most_running",
+        "admitted", "arrival", "batch", "budget", "by_end", "cached", "context", "delay", "done", "early", "ends", "every",
+        "first", "free", "front", "grows", "interval", "isl", "last", "line", "link", "linked", "log", "longest_jump", "looked", "made", "most_running",
         "now", "osl", "partial", "paused", "plane", "pool", "preemptions", "print_at", "printed", "prompt_tokens",
         "ready", "recomputed", "running", "shared", "shares", "size", "stalls", "steps_done", "taken", "todo", "used",
         "waiting",
@@ -59,6 +59,8 @@ class Replica:
         self.grows = policy.admission == "prompt"
         self.interval = math.ceil(min(policy.stream_interval, int(np.max(osl))))
         self.longest_jump = math.inf
+        # New requests are received at decode steps so far apart, counted from the last step with prompts.
+        self.every, self.looked = int(policy.receive_interval), 0
         self.isl: list[int] = isl.tolist()
         self.osl: list[int] = osl.tolist()
         self.cached: list[int] = cached.tolist()
@@ -97,7 +99,7 @@ class Replica:
         ready, ends, waiting = self.ready, self.ends, self.waiting
         last = len(self.isl) if stop is None else min(stop, len(self.isl))
         while self.done < last:
-            if self.taken < len(ready) and ready[self.taken] <= self.now:
+            if self.taken < len(ready) and ready[self.taken] <= self.now and self.receives():
                 self.take()
             if self.shares and self.grows and self.pool - self.used < self.batch:
                 self.preempt()
@@ -118,6 +120,10 @@ class Replica:
         self.free = max(self.free, at) + self.front[n]
         self.linked = max(self.linked, self.free) + self.link[n]
         self.ready.append(self.linked + self.delay)
+
+    def receives(self) -> bool:
+        """Whether the scheduler looks at new requests after this step: one that idles always does."""
+        return not self.batch or (self.steps_done - self.looked) % self.every == 0
 
     def take(self) -> None:
         """Requests that have come into the queue."""
@@ -181,6 +187,7 @@ class Replica:
         self.steps_done += made
         self.context += batch
         self.used += growth
+        self.looked = self.steps_done
         started = self.start(complete)
         self.log.extend((
             self.now, 1.0, made, batch, running, len(self.waiting), before, growth, tokens, seconds, 0.0, started,
@@ -239,10 +246,13 @@ class Replica:
         slope = slopes[bits]
         first = starts[bits] + slope * (context / batch)
         seconds = steps * (first + 0.5 * slope * (steps - 1))
-        if self.taken < len(self.ready) and not self.waiting:
+        # A queue that cannot be admitted hides who comes behind it, unless looks are steps apart.
+        if self.taken < len(self.ready) and (self.every > 1 or not self.waiting):
             wait = self.ready[self.taken] - self.now
             if wait < seconds:
-                steps = _steps_in(wait, first, slope, steps)
+                arrived = _steps_in(wait, first, slope, steps)
+                late = (self.steps_done + arrived - self.looked) % self.every
+                steps = min(arrived + (self.every - late) % self.every, steps)
                 seconds = steps * (first + 0.5 * slope * (steps - 1))
         self.now += seconds
         growth = batch if self.grows else 0

@@ -39,6 +39,7 @@ ENGINE = (
     Setting("engine", "sequences", COUNT, "requests of its largest step", "by engine and device"),
     Setting("engine", "block", COUNT, "tokens of a page of the cache", "by engine"),
     Setting("engine", "stream_interval", COUNT, "tokens between two sends of a stream", **_SERVING),
+    Setting("engine", "receive_interval", COUNT, "decode steps between two looks at new requests", **_SERVING),
     Setting("engine", "prefix_cache", FLAG, "prompts found in the cache are not prefilled again", **_SERVING),
     Setting("engine", "chunked", FLAG, "prompts are cut to the token budget of a step", **_SERVING),
     Setting("engine", "mixed", FLAG, "a step holds prompts and decode", **_SERVING),
@@ -46,5 +47,6 @@ ENGINE = (
     Setting("engine", "reserved_output", "number", "how much of what running requests may still make admission keeps free", **_SERVING),
     Setting("engine", "host_step", "seconds", "time of the host that a step shows", **_SERVING),
     Setting("engine", "host_token", "seconds", "time of the host that each token of a prompt adds before the first token", **_SERVING),
-    Setting("engine", "host_request", "seconds", "time of the host that a request adds before its first token", **_SERVING),
+    Setting("engine", "host_request", "seconds", "time of the front end that a request takes while others wait", **_SERVING),
+    Setting("engine", "host_delay", "seconds", "time that a request waits before the scheduler has it, while others pass", **_SERVING),
 )  # fmt: skip

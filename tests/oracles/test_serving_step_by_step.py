@@ -51,6 +51,7 @@ class Plain:
     now: float = 0.0
     passed: float = 0.0  # when the front end has passed on all that came
     preemptions: int = 0
+    since: int = 0  # decode steps since the last step with prompts
     running_s: float = 0.0
     queued_s: float = 0.0
     used_s: float = 0.0
@@ -105,7 +106,8 @@ class Plain:
 
     def step(self, times) -> None:  # type: ignore[no-untyped-def]
         """One step of the engine."""
-        while self.coming and self.coming[0].ready <= self.now:
+        looks = not self.decoding or self.since % self.policy.receive_interval == 0
+        while looks and self.coming and self.coming[0].ready <= self.now:
             self.queued_s += self.now - self.coming[0].ready
             self.waiting.append(self.coming.pop(0))
         if self.mixed:
@@ -126,6 +128,7 @@ class Plain:
                 complete.append(each)
         context = float(np.mean([each.prompt - 1 for each in decoding])) if decoding else 0.0
         past = pairs / tokens - tokens / 2.0 if tokens else 0.0
+        self.since = 0 if chunks else self.since + 1
         seconds = times(float(len(decoding)), context, float(tokens), past) + self.policy.host_step_s
         for each in decoding:
             each.held += self.grows
@@ -153,7 +156,7 @@ class Plain:
     def arrive(self, each: Request, at: float) -> None:
         """A request goes through the front end, which takes them in turn."""
         self.passed = max(self.passed, at) + self.policy.host_request_s + self.policy.host_token_s * each.isl
-        each.arrival, each.ready = at, self.passed
+        each.arrival, each.ready = at, self.passed + self.policy.host_delay_s
 
 
 def step_times(batch, context, tokens, past):  # type: ignore[no-untyped-def]
@@ -192,6 +195,8 @@ def cases(draw: st.DrawFn) -> tuple:  # type: ignore[type-arg]
         draw(st.sampled_from([0.0, 2e-3])),
         draw(st.sampled_from(["prompt", "whole"])),
         host_token_s=draw(st.sampled_from([0.0, 3e-5])),
+        host_delay_s=draw(st.sampled_from([0.0, 4e-3])),
+        receive_interval=float(draw(st.sampled_from([1, 1, 3, 10]))),
     )
     least = draw(st.integers(1, 40))
     isl = lengths.uniform(least, least + draw(st.integers(0, 40)))

@@ -275,6 +275,7 @@ def policy_of(terms: ServingTerms) -> Policy:
     sequences = minimum(sequences, tokens)
     return Policy(
         terms.policy, tokens, sequences, terms.stream_interval, host, terms.host_request_s, terms.admission, overlap, terms.host_token_s,
+        terms.host_delay_s, terms.receive_interval,
     )  # fmt: skip
 
 

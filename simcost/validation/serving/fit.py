@@ -1,7 +1,7 @@
-"""Two coefficients of an engine for its front end, fitted with the judged family left out.
+"""Three coefficients of an engine for its front end, fitted with the judged family left out.
 
 A request passes the front end (HTTP, chat template, tokens) in turn with the others: seconds per request, and seconds a token of its prompt. With C users who start together and W requests
-each, the wait is (C - 1) / 2 requests in one of W. TPOT stays as predicted. Most likely to be wrong: a client of another kind than those fitted. Source: least mean of |log(predicted /
+each, the wait is (C - 1) / 2 requests in one of W. Besides, each waits a delay that others do not lengthen. TPOT stays as predicted. Most likely to be wrong: a client of another kind than those fitted. Source: least mean of |log(predicted /
 measured)| of the time to the first token.
 """
 
@@ -20,37 +20,40 @@ from simcost.validation.serving.predict import FrontEnd
 from simcost.validation.serving.rows import Row
 
 # What stands where nothing is fitted: the order of an HTTP request with two hops between processes, and of a fast tokeniser.
-PRIORS, NONE = FrontEnd(3e-3, 1e-6), FrontEnd(0.0, 0.0)
-_REQUEST = np.concatenate([[0.0], np.geomspace(1e-3, 0.5, 64)])  # [s]
-_TOKEN = np.concatenate([[0.0], np.geomspace(1e-7, 1e-4, 64)])  # [s]
+PRIORS, NONE = FrontEnd(3e-3, 1e-6, 0.0), FrontEnd(0.0, 0.0, 0.0)
+_REQUEST = np.concatenate([[0.0], np.geomspace(1e-4, 0.5, 40)])  # [s]
+_TOKEN = np.concatenate([[0.0], np.geomspace(1e-7, 1e-4, 40)])  # [s]
+_DELAY = np.concatenate([[0.0], np.geomspace(1e-3, 0.5, 25)])  # [s]
 
 
 @frozen
 class Coefficients:
-    """Of an engine, from `rows` rows: seconds per request, seconds a token of its prompt; `error`: median of |predicted / measured - 1| on those rows."""
+    """Of an engine, from `rows` rows: seconds per request and a token of its prompt, in turn, and seconds that each request waits besides; `error`: median of |predicted / measured - 1| on those rows."""
 
     request_s: float
     token_s: float
+    delay_s: float
     rows: int
     error: float
 
     def added(self, isl: Array, turns: Array) -> Array:
         """What a request's first token is later. [s]"""
-        return (self.request_s + self.token_s * isl) * turns
+        return self.delay_s + (self.request_s + self.token_s * isl) * turns
 
 
 def coefficients(predicted: Array, measured: Array, isl: Array, turns: Array) -> Coefficients:
     """Those with the least mean of |log(predicted / measured)|, of a grid. predicted: without a front end [s]; turns: requests that one waits for on average, itself included."""
-    best, found = np.inf, (0.0, 0.0)
-    target = np.log(measured)[None, :]
+    best, found = np.inf, (0.0, 0.0, 0.0)
+    target = np.log(measured)
+    waited = predicted + _DELAY[:, None, None]  # [delays, requests, rows]
     for token in _TOKEN:
-        each = (_REQUEST[:, None] + token * isl[None, :]) * turns[None, :]
-        errors = np.abs(np.log(predicted[None, :] + each) - target).mean(axis=1)
-        at = int(np.argmin(errors))
-        if errors[at] < best:
-            best, found = float(errors[at]), (float(_REQUEST[at]), float(token))
-    made = predicted + (found[0] + found[1] * isl) * turns
-    return Coefficients(*found, len(predicted), float(np.median(np.abs(made / measured - 1.0))))
+        errors = np.abs(np.log(waited + (_REQUEST[:, None] + token * isl) * turns) - target).mean(axis=-1)
+        at, each = np.unravel_index(np.argmin(errors), errors.shape)
+        if errors[at, each] < best:
+            best, found = float(errors[at, each]), (float(_REQUEST[each]), float(token), float(_DELAY[at]))
+    made = Coefficients(*found, len(predicted), 0.0)
+    error = float(np.median(np.abs((predicted + made.added(isl, turns)) / measured - 1.0)))
+    return replace(made, error=error)
 
 
 @frozen

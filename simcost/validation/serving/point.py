@@ -30,12 +30,14 @@ class Pool:
 class Launch:
     """What a server was started with, where its script is known; 0: not stated, the engine's default holds. tokens: of
     a step at most, of one attention replica; sequences: that run at most; share: of the device's memory that the
-    engine takes, in the engine's own meaning; stream: tokens between two outputs of a request."""
+    engine takes, in the engine's own meaning; stream: tokens between two outputs of a request; receive: decode steps
+    between two looks at new requests."""
 
     tokens: float = 0.0
     sequences: float = 0.0
     share: float = 0.0
     stream: float = 0.0
+    receive: float = 0.0
 
 
 @frozen

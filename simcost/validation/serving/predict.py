@@ -16,7 +16,7 @@ import numpy as np
 from simcost.errors import SimcostError
 from simcost.frozen import frozen
 from simcost.hardware import engines
-from simcost.hardware.engine_file import setting_names
+from simcost.hardware.engine_file import SERVING, setting_names
 from simcost.model.spec import ModelSpec
 from simcost.num import Array
 from simcost.query import make, model_of, settings_of, with_arrays
@@ -40,13 +40,14 @@ EMITTED = {1: 1.84, 2: 2.14, 3: 2.46}
 
 @frozen
 class FrontEnd:
-    """What a request, and each token of its prompt, takes before the scheduler's queue. [s]"""
+    """What a request, and each token of its prompt, takes of the process before the scheduler's queue, and what a request waits besides. [s]"""
 
     request_s: float
     token_s: float
+    delay_s: float
 
 
-NO_SERVER = FrontEnd(0.0, 0.0)
+NO_SERVER = FrontEnd(0.0, 0.0, 0.0)
 
 
 def offline(p: ServingPoint) -> bool:
@@ -145,15 +146,20 @@ def replica(points: Sequence[ServingPoint], front: FrontEnd | None = None, pool:
         _known[key] = found
     if front is None:
         return found
-    return replace(found, policy=replace(found.policy, host_request_s=front.request_s, host_token_s=front.token_s))
+    times = {
+        f"host_{name}": value for name, value in zip(("request_s", "token_s", "delay_s"), astuple(front), strict=True)
+    }
+    return replace(found, policy=replace(found.policy, **times))
 
 
 def _flags(p: ServingPoint) -> dict[str, Any]:
     """Settings that a server was launched with, by the engine's own names."""
     if p.engine not in engines.names():
         return {}
-    names = setting_names(p.engine)
-    known = {"tokens": p.launch.tokens, "sequences": p.launch.sequences, "share": p.launch.share}
+    names = {**setting_names(p.engine), **setting_names(p.engine, SERVING)}
+    known = {
+        "tokens": p.launch.tokens, "sequences": p.launch.sequences, "share": p.launch.share, "receive_interval": p.launch.receive,
+    }  # fmt: skip
     return {
         f"engine.{names[key]}": value if key == "share" else int(value) for key, value in known.items() if value > 0.0
     }

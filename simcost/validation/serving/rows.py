@@ -141,7 +141,7 @@ def _row(copies: Sequence[Mapping[str, Any]], rules: Rules, file: str) -> Row:
         facts |= {key: (value,) for key, value in plans[0].items()}
     version = decided("version").get("version", _release(facts["version"]))
     lengths, tokens = decided("lengths"), decided("speculative").get("tokens", 0)
-    launch = _launch(decided("launch"), first)
+    launch = _launch(decided("launch"), decided("receive"), first)
     apart, ttft = (found(rules, section, facts) for section in ("apart", "ttft"))
     used |= {rule.section: (rule.name,) for rule in (apart, ttft) if rule}
     kind, why = (apart.gives["kind"], apart.why) if apart else (UNSTATED if missing else "", missing)
@@ -225,11 +225,14 @@ def _plan(
     return {"tp": tp, "ep": max(moe_ep, 1), "dp_attention": dp, "pp": max(pp, 1)}
 
 
-def _launch(flags: Mapping[str, Any], first: Mapping[str, Any]) -> Launch:
+def _launch(flags: Mapping[str, Any], receive: Mapping[str, Any], first: Mapping[str, Any]) -> Launch:
     """Flags of a rule as numbers of a row, whose nominal lengths the scripts take."""
     of = {key: first[key] or 0.0 for key in ("isl", "osl", "concurrency")}
     tokens, sequences = (rule_files.size(flags.get(key, {}), of) for key in ("tokens", "sequences"))
-    return Launch(tokens, sequences, float(flags.get("share", 0.0)), float(flags.get("stream", 0)))
+    share, stream, steps = (
+        float(rule.get(key, 0)) for rule, key in ((flags, "share"), (flags, "stream"), (receive, "steps"))
+    )
+    return Launch(tokens, sequences, share, stream, steps)
 
 
 def _point(

@@ -31,6 +31,7 @@ SECTIONS: Mapping[str, Mapping[str, type]] = {
     "version": {"version": str},
     "lengths": {"shortest": float, "per_request": int},
     "launch": {"tokens": dict, "sequences": dict, "share": float, "stream": int},
+    "receive": {"steps": int},
     "speculative": {"tokens": int},
     "apart": {"kind": str},
     "ttft": {},

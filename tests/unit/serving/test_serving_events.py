@@ -124,6 +124,27 @@ def test_a_front_end_takes_requests_in_turn() -> None:
     assert alone.first_token[0] == pytest.approx(bare.first_token[0] + each)
 
 
+def test_a_delay_is_no_queue() -> None:
+    """4 ms of each request, whether it comes alone or while another is in the front end."""
+    late = Policy("mixed", 512.0, 64.0, 1.0, 0.0, 2e-3, host_delay_s=4e-3)
+    soon = Policy("mixed", 512.0, 64.0, 1.0, 0.0, 2e-3)
+    for sent in (arrivals.Closed(1), arrivals.Open(1e3, "deterministic")):
+        with_it, without = run(late, sent), run(soon, sent)
+        waits = (with_it.queued - with_it.arrival) - (without.queued - without.arrival)
+        assert waits == pytest.approx([4e-3, 4e-3])
+
+
+def test_new_requests_are_received_some_decode_steps_apart() -> None:
+    """The second comes 8 ms after the first, in its third decode step of 2.5 ms: looks are five steps apart, counted from the first prompt."""
+    sent = arrivals.Open(1.0 / 8e-3, "deterministic")
+    rare = Policy("mixed", 512.0, 64.0, 1.0, 0.0, 0.0, receive_interval=5.0)
+    trace = run(rare, sent, osl=40.0)
+    steps = [A + B + C * (100 + j) for j in range(5)]
+    assert trace.admitted[1] - trace.first_token[0] == pytest.approx(sum(steps))
+    assert trace.arrival[1] < trace.first_token[0] + sum(steps[:4])
+    assert run(MIXED, sent, osl=40.0).admitted[1] < trace.admitted[1]
+
+
 def test_a_step_that_is_prepared_delays_a_request_by_one() -> None:
     ahead = Policy("mixed", 512.0, 64.0, 1.0, 5e-4, 0.0, overlap=1.0)
     plain = Policy("mixed", 512.0, 64.0, 1.0, 5e-4, 0.0)
