@@ -97,6 +97,9 @@ def test_drafts_lower_the_requests_of_sglang_unless_stated() -> None:
 
 
 def test_settings_by_the_engine_s_own_names() -> None:
+    assert (terms("sglang").receive_interval, terms("vllm").receive_interval) == (1.0, 1.0)
+    found = terms("sglang", scheduler_recv_interval=30, host_delay="2 ms")
+    assert (found.receive_interval, found.host_delay_s) == (30.0, pytest.approx(2e-3))
     found = terms("sglang", stream_interval=10, enable_mixed_chunk=True, disable_radix_cache=True, host_step="0.5 ms")
     assert (found.stream_interval, found.policy, found.prefix_cache, found.host_step_s) == (10.0, "mixed", False, 5e-4)
     assert found.stated == {"stream_interval", "mixed", "prefix_cache", "host_step"}

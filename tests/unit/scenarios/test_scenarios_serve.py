@@ -70,7 +70,7 @@ def test_half_the_load_costs_twice_as_much_a_request() -> None:
 
 
 def test_one_user_has_the_times_of_a_decode_step_and_of_a_prefill() -> None:
-    sets = {"plan.tp": 1, "engine.host_request": "3 ms", "engine.host_token": "1 us"}
+    sets = {"plan.tp": 1, "engine.host_request": "3 ms", "engine.host_token": "1 us", "engine.host_delay": "0 s"}
     found = simcost.serve(**{**ASK, "set": sets}, engine="sglang", concurrency=1).metrics
     decode = simcost.decode("llama-3.1-8b", "h100", batch=1, context=1280, engine="sglang").metrics["tpot_s"]
     prefill = simcost.prefill("llama-3.1-8b", "h100", isl=1024, batch=1, engine="sglang").metrics["ttft_s"]

@@ -25,7 +25,7 @@ def plan(row: rows.Row) -> tuple[int, int, int]:
 
 def test_every_line_is_somewhere() -> None:
     found = dict(rows.counted(sample()))
-    assert found["rows of the file"] == 60 == sum(len(row.ids) for row in sample().rows)
+    assert found["rows of the file"] == 61 == sum(len(row.ids) for row in sample().rows)
     assert found["distinct measurements"] == 59 == found["aggregated"] + found["disaggregated"]
     apart = Counter((row.mode, row.apart) for row in sample().rows)
     assert apart["aggregated", UNSTATED] == 2
@@ -284,6 +284,12 @@ def test_flags_of_a_launch_are_those_of_its_script() -> None:
     launch = own.point.launch
     assert launch.tokens == max(own.isl + own.concurrency + 64, 8192)
     assert (launch.sequences, launch.share, launch.stream) == (512.0, 0.8, 10.0)
+    looks = {
+        row.used["receive"][0]: row.point.launch.receive for row in sample().rows if "receive" in row.used and row.point
+    }
+    assert looks == {
+        "DeepSeek fp8, TP4": 10.0, "NVFP4 of Qwen3.5": 30.0, "NVFP4 of GLM-5": 10.0, "below 16 requests": 10.0, "from 16 requests on": 30.0,
+    }  # fmt: skip
     silent = next(row for row in sample().rows if row.used["lengths"] == ("nominal",) and row.point)
     assert silent.point is not None
     assert silent.point.launch == Launch()
