@@ -1,4 +1,4 @@
-"""What of grouped-query attention differs by the kind of a layer: heads of window layers, and the part of a head that rotates (MiMo, Step-3.5).
+"""What of grouped-query attention differs by the kind of a layer: heads of window layers, and the part of a head that rotates (MiMo, Step-3.5, Llama 4).
 
 `attention_other_setting` is read as the keys that begin with swa_ (`hf.py`); a size that these leave out is that of the other layers where the config only
 states other heads. Sources: Hugging Face `modeling_step3p7.py`; stepfun-ai/Step-3.5-Flash `modeling_step3p5.py`; XiaomiMiMo/MiMo-V2-Flash.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from simcost.blocks._layer_kinds import SLIDING
+from simcost.blocks._layer_kinds import SLIDING, layer_kind, turns
 from simcost.errors import NotModelled, SpecError
 from simcost.hf import Reader
 from simcost.num import Num, every
@@ -44,10 +44,41 @@ def _agrees(r: Reader, layers: int) -> None:
 
 
 def rotary(r: Reader, layer: int, layers: int, usual: Num) -> Num:
-    """The part of a head that rotates in this layer. Raises SpecError for one that is not in (0, 1]."""
+    """The part of a head that rotates in this layer; 0 where its positions are learned, ALiBi's or none. Raises SpecError for one that is not in (0, 1]."""
     part = r.per_layer("partial_rotary_factors", layer, layers)
-    if part is None:
-        return usual
-    if isinstance(part, bool) or not isinstance(part, (int, float)) or not 0.0 < part <= 1.0:
+    if part is not None and (isinstance(part, bool) or not isinstance(part, (int, float)) or not 0.0 < part <= 1.0):
         raise SpecError(f"{r.where}: 'partial_rotary_factors' must hold numbers in (0, 1], not {part!r}")
-    return float(part)
+    if not _rotates(r, layer, layers):
+        return 0.0
+    return usual if part is None else float(part)
+
+
+def _rotates(r: Reader, layer: int, layers: int) -> bool:
+    """Whether any of a head rotates in a layer: by what is stated of it, else by the rule `rotary_layers` of its class (`families.toml`)."""
+    if r.has("learned_positions") or r.flag("alibi"):
+        return False
+    base = r.per_layer("layer_rope_theta", layer, layers)
+    if base is not None:
+        return bool(base)
+    rule, kind = r.text("rotary_layers", "all"), layer_kind(r, layer, layers)
+    if (
+        rule == "windows"
+    ):  # Cohere 2, EXAONE 4 and AFMoE: layers that see all tokens have no positions, where others have windows
+        return (
+            kind == SLIDING
+            or (r.flag("rotary_without_windows") and not r.has("sliding_window"))
+            or _forced(r, layer, layers)
+        )
+    if rule == "fourth from last":
+        return (layers - 1 - layer) % 4 != 0
+    if rule == "position_embedding_type":
+        return r.text("position_embedding_type") == "rope"
+    return r.flag("rope") if rule == "rope" else rule == "all" and turns(r, layer, layers)
+
+
+def _forced(r: Reader, layer: int, layers: int) -> bool:
+    """Cohere 2 MoE: dense layers before the experts rotate too, where all of them see all tokens."""
+    if not r.flag("rotary_in_dense_layers") or r.raw("prefix_dense_sliding_window_pattern", 1) != 1:
+        return False
+    words = r.per_layer("mlp_layer_types", layer, layers)
+    return layer < r.layout("first_k_dense_replace", 0) if words is None else bool(words == "dense")

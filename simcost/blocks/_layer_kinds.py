@@ -189,8 +189,7 @@ def _window_kind(r: Reader, layer: int, layers: int) -> str:
     if hybrid is not None:
         return SLIDING if hybrid else FULL
     if r.has("attention_chunk_size") and r.has("no_rope_layer_interval"):
-        every = r.layout("no_rope_layer_interval", least=1)
-        return FULL if (layer + 1) % every == 0 else CHUNKED
+        return CHUNKED if turns(r, layer, layers) else FULL
     if _none(r) or not r.has("sliding_window") or not allowed:
         return FULL
     if r.has("sliding_window_pattern"):
@@ -199,6 +198,16 @@ def _window_kind(r: Reader, layer: int, layers: int) -> str:
     if r.has("max_window_layers"):
         return SLIDING if layer >= r.layout("max_window_layers") else FULL
     return SLIDING
+
+
+def turns(r: Reader, layer: int, layers: int, every: int = 0) -> bool:
+    """Whether heads rotate in a layer: by `no_rope_layers`, where 1 stands for rope, else in all but each last of `no_rope_layer_interval` layers, or of `every` where that is absent; 0: in all."""
+    stated = r.per_layer("no_rope_layers", layer, layers)
+    if stated is not None:
+        r.ineffective("no_rope_layer_interval", "no_rope_layers states which layers rotate")
+        return bool(stated)
+    period = r.layout("no_rope_layer_interval", least=1) if r.has("no_rope_layer_interval") else every
+    return not period or (layer + 1) % period != 0
 
 
 def _none(r: Reader) -> bool:

@@ -17,7 +17,7 @@ from simcost.dtypes import Dtype
 from simcost.frozen import frozen
 from simcost.hardware.engine_memory import EngineMemory
 from simcost.model.spec import ModelSpec
-from simcost.num import Num, ceil, maximum, some, where
+from simcost.num import Num, ceil, maximum, where
 from simcost.plan import Plan
 from simcost.sharding.shard import Block, Weight
 from simcost.units import parse
@@ -81,8 +81,6 @@ def of_blocks(
 
 def rotary(model: ModelSpec) -> Loaded:
     """Tables of cosines and sines, one for every width that occurs, over all positions that the config allows, scaled ones with theirs."""
-    if not model.rotary_rows or not _is_rotary(model):
-        return Loaded()
     widths: list[Num] = []
     for _, block in model.blocks():
         if block.mask is not None and not any(np.array_equal(block.rotary_width, width) for width in widths):
@@ -93,11 +91,6 @@ def rotary(model: ModelSpec) -> Loaded:
 def tower(model: ModelSpec, plan: Plan) -> Loaded:
     """A rank's part of the towers that are counted, in the format of the activations."""
     return Loaded(tower=model.base.tensor_bytes(sum((each.parameters for each in model.towers), 0.0) / plan.tp))
-
-
-def _is_rotary(model: ModelSpec) -> bool:
-    """Learned positions take the place of rotary ones."""
-    return not some(model.embedding.positions > 0.0)
 
 
 def _padded(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import ClassVar
 
+from simcost.blocks._layer_kinds import turns
 from simcost.blocks.attention import dsa, mla
 from simcost.blocks.attention.dsa import DSA
 from simcost.blocks.attention.mla import MLA
@@ -120,7 +121,7 @@ def alike(r: Reader, layer: int, layers: int) -> object:
     """What of a layer `from_hf` reads, so that equal layers are read once: whether it has an indexer, rotates, and has latents of its own."""
     if not r.flag("direct_dsa"):
         return None  # which `from_hf` refuses
-    return dsa.alike(r, layer, layers), _rotates(r, layer, layers), _source(r, layer, layers) == layer
+    return dsa.alike(r, layer, layers), turns(r, layer, layers, _EVERY), _source(r, layer, layers) == layer
 
 
 def from_hf(r: Reader, layer: int, layers: int) -> DirectDSA:
@@ -130,8 +131,8 @@ def from_hf(r: Reader, layer: int, layers: int) -> DirectDSA:
         raise NotModelled(
             f"{r.where}: not modelled yet: kv_source_layers (known only for model_type mistral_large4_text)"
         )
-    plain, rotates, source = mla.from_hf(r, layer, layers), _rotates(r, layer, layers), _source(r, layer, layers)
-    if _rotates(r, source, layers) != rotates:
+    plain, rotates, source = mla.from_hf(r, layer, layers), turns(r, layer, layers, _EVERY), _source(r, layer, layers)
+    if turns(r, source, layers, _EVERY) != rotates:
         raise NotModelled(
             f"{r.where}: not modelled: layer {layer} reads the latents of layer {source}, and only one of them rotates"
         )
@@ -142,14 +143,6 @@ def from_hf(r: Reader, layer: int, layers: int) -> DirectDSA:
         **shape, index_n_heads=r.num("index_n_heads"), index_head_dim=r.num("index_head_dim"), index_topk=r.num("index_topk"),
         indexer=dsa.has_indexer(r, layer, layers), own=source == layer,
     )  # fmt: skip
-
-
-def _rotates(r: Reader, layer: int, layers: int) -> bool:
-    """Whether heads rotate in a layer: by `no_rope_layers`, where 1 stands for rope, else in all but every fourth."""
-    stated = r.per_layer("no_rope_layers", layer, layers)
-    if stated is None:
-        return (layer + 1) % r.layout("no_rope_layer_interval", _EVERY, least=1) != 0
-    return bool(stated)
 
 
 def _source(r: Reader, layer: int, layers: int) -> int:

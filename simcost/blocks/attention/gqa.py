@@ -18,7 +18,7 @@ from simcost.blocks.swap import Chosen, Design, Swap, none, whole
 from simcost.errors import SpecError
 from simcost.frozen import frozen, remembered
 from simcost.hf import Reader
-from simcost.num import Num, maximum, where
+from simcost.num import Num, every, maximum, where
 from simcost.ops.attention_core import CAUSAL, AttentionCore, Mask
 from simcost.ops.collective import Collective
 from simcost.ops.stream import Stream
@@ -143,7 +143,7 @@ class GQA(Plain):
         parts = (
             *enter(view, self.hidden_size),
             *self._projections(view),
-            Call(rope, "rope"),
+            *(() if every(self.rotary == 0.0) else (Call(rope, "rope"),)),
             *(self._core(group, BESIDE if i else "") for i, group in enumerate(view.groups)),
             *self._gated(view),
             *inner(view, self.inner_norm, rows * h * self.v_head_dim),
@@ -333,7 +333,7 @@ def claims(r: Reader, layer: int, layers: int) -> int:
 
 def alike(r: Reader, layer: int, layers: int) -> object:
     """What of a layer `from_hf` reads, so that equal layers are read once: the part of a head that rotates, and whether its output projection alone has a bias."""
-    return by_layer.rotary(r, layer, layers, 0.0), _last_bias(r, layer, layers)
+    return by_layer.rotary(r, layer, layers, 1.0), _last_bias(r, layer, layers)
 
 
 def _last_bias(r: Reader, layer: int, layers: int) -> bool:

@@ -142,7 +142,7 @@ def claims(r: Reader, layer: int, layers: int) -> int:
 
 def alike(r: Reader, layer: int, layers: int) -> object:
     """What of a layer `from_hf` reads, so that equal layers are read once: the part of a head that rotates."""
-    return by_layer.rotary(r, layer, layers, 0.0)
+    return by_layer.rotary(r, layer, layers, 1.0)
 
 
 def from_hf(r: Reader, layer: int, layers: int) -> QSA:

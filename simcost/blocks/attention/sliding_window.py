@@ -61,7 +61,7 @@ def claims(r: Reader, layer: int, layers: int) -> int:
 
 def alike(r: Reader, layer: int, layers: int) -> object:
     """What of a layer `from_hf` reads, so that equal layers are read once: its kind, and the part of a head that rotates."""
-    return layer_kind(r, layer, layers), by_layer.rotary(r, layer, layers, 0.0)
+    return layer_kind(r, layer, layers), by_layer.rotary(r, layer, layers, 1.0)
 
 
 def from_hf(r: Reader, layer: int, layers: int) -> SlidingWindow:
