@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from simcost.frozen import frozen
 from simcost.lower import modules
 from simcost.makespan import Run, Timeline
-from simcost.num import Num, every, maximum
+from simcost.num import Z90, Num, every, maximum
 from simcost.ops.cross_entropy import CUT, CrossEntropy
 from simcost.ops.exchange import Exchange
 from simcost.ops.gemm import Gemm
@@ -23,6 +23,7 @@ from simcost.schedules._order import BACKWARD, FORWARD, INPUT, WEIGHT
 from simcost.training import state
 from simcost.training.chunks import Chunk
 from simcost.training.job import Job
+from simcost.training.parameters import Unit, units
 from simcost.training.state import State
 from simcost.training.step import Held, TrainStep, stages_of_ranks
 
@@ -53,14 +54,29 @@ class Memory:
         return float(self.state.total) + self.activations + self.temporary + self.buffers
 
     @property
+    def reserved(self) -> float:
+        """The most that PyTorch keeps of the device (`max_memory_reserved`): with the allocator's slack. [B]"""
+        return self.allocated * (1.0 + SLACK)
+
+    @property
     def used(self) -> float:
-        """With the allocator's slack, the runtime and buffers of exchanges. [B]"""
-        return self.allocated * (1.0 + SLACK) + RUNTIME_BYTES + self.exchanges
+        """What the device shows: with the runtime and buffers of exchanges. [B]"""
+        return self.reserved + RUNTIME_BYTES + self.exchanges
 
     @property
     def spread(self) -> float:
         """One standard deviation of `used`. [B]"""
         return float(((SLACK_SPREAD * self.allocated) ** 2 + RUNTIME_SPREAD**2) ** 0.5)
+
+    @property
+    def low(self) -> float:
+        """The low end of the 90 % interval of `used`. [B]"""
+        return self.used - Z90 * self.spread
+
+    @property
+    def may_fit(self) -> bool:
+        """Whether it fits at the low end: PyTorch gives back what it keeps in vain before it fails (c10 `CUDACachingAllocator.cpp`, `release_cached_blocks`)."""
+        return self.low <= self.capacity
 
     @property
     def short(self) -> float:
@@ -79,7 +95,7 @@ def of_ranks(step: TrainStep) -> tuple[Memory, ...]:
     for rank, (mine, own, runs) in enumerate(zip(held, states, timeline.by_rank(), strict=True)):
         live, at = peak(runs, step.chunks)
         passing = max((made[key] for one in mine.chunks for key, count in one.stage.held if count), default=0.0)
-        buffers = sum(_placeholders(job, one) for one in mine.chunks) + _bucket(job, own)
+        buffers = sum(_placeholders(job, one) for one in mine.chunks) + _bucket(job, mine)
         moved = max((sent[key] for one in mine.chunks for key, count in one.stage.held if count), default=0.0)
         found.append(Memory(rank, own, live, passing, buffers, at, float(job.device.capacity), mine.stages, moved))
     return tuple(found)
@@ -186,15 +202,23 @@ def _placeholders(job: Job, chunk: Chunk) -> float:
     return sum(float(job.precision.activation.tensor_bytes(out * inner)) for out, inner in shapes)
 
 
-def _bucket(job: Job, own: State) -> float:
-    """A bucket of gradients on its way, in the format that it travels in where that is not the one they add up in. [B]"""
-    if (
-        job.replicas * job.plan.cp <= 1.0
-        or job.recipe.zero_stage >= 2
-        or job.precision.reduced.bits == job.precision.gradient.bits
-    ):
+def _bucket(job: Job, rank: Held) -> float:
+    """A bucket of gradients on its way, in the format that it travels in where that is not the one they add up in: as many as the stack says, 0 of them: those of one layer. [B]"""
+    precision, flags = job.precision, job.stack.flags
+    alone = job.replicas * job.plan.cp <= 1.0
+    if alone or job.recipe.zero_stage >= 2 or precision.reduced.bits == precision.gradient.bits:
         return 0.0
-    flags = job.stack.flags
     size = max(float(flags["bucket_parameters"]), float(flags["bucket_parameters_per_dp"]) * job.replicas)
-    every = float(own.gradients) / (job.precision.gradient.bits / 8.0)
-    return min(size or every, every) * job.precision.reduced.bits / 8.0
+    last = job.placed.stages - 1
+    counts = [
+        (_learnt(unit), unit.count)
+        for index, one in zip(rank.stages, rank.chunks, strict=True)
+        for unit in units(job.model, one.stage, job.plan, job.recipe.trained, index == last and rank.shares_ends(last))
+    ]
+    most = max((one for one, _ in counts), default=0.0) if size == 0.0 else sum(one * times for one, times in counts)
+    return min(size or most, most) * precision.reduced.bits / 8.0
+
+
+def _learnt(unit: Unit) -> float:
+    """Parameters of a module that get gradients."""
+    return sum(float(each.part.count) for each in unit.parameters if each.learns)

@@ -81,7 +81,12 @@ def _verdict(found: TrainStep, values: Mapping[str, Any], most: Memory) -> str:
         return (
             f"{said}; fits: {show(most.used, 'memory')} of {show(most.capacity, 'memory')} on pipeline rank {most.rank}"
         )
-    return f"{said}; does not fit: pipeline rank {most.rank} needs {show(most.used, 'memory')} of {show(most.capacity, 'memory')}"
+    needs = f"pipeline rank {most.rank} needs {show(most.used, 'memory')} of {show(most.capacity, 'memory')}"
+    if most.may_fit:
+        return (
+            f"{said}; may not fit: {needs}, {show(most.low, 'memory')} at the low end of its 90 % interval, which fits"
+        )
+    return f"{said}; does not fit: {needs}"
 
 
 def _notes(found: TrainStep, most: Memory, changes: list[Row]) -> tuple[Note, ...]:

@@ -221,3 +221,29 @@ def test_gathered_logits_stand_whole_on_every_tensor_parallel_rank() -> None:
     assert isinstance(gather, Copied)
     assert gather.payload == 2.0 * SEQ * 128256
     assert gather.input_grad() == ()
+
+
+def test_a_bucket_of_another_format_is_what_the_stack_sends_at_a_time() -> None:
+    """Sums in bf16 sent in fp32 by two replicas of Llama-3-8B: the largest module, the head with its norm, where the stack names no size, else as many as it says; a buffer of its own
+    under ZeRO-0 and 1 alone, and none on one replica."""
+    names = {"bucket_parameters": "0", "bucket_parameters_per_dp": "0", "main_grads": "same", "reduce_dtype": "fp32"}
+
+    def buffers(gpus: float = 2.0, zero: int = 1, **flags: str) -> float:
+        one = job("llama-3-8b", Plan(gpus=gpus), zero_stage=zero, global_batch=2, flags={**names, **flags})
+        return memory.worst(memory.of_ranks(step.run(one))).buffers
+
+    plain = buffers(gpus=1.0)
+    assert buffers() - plain == 4.0 * (128_256 + 1) * 4096
+    assert buffers(zero=0) == buffers()
+    assert buffers(bucket_parameters="40000000") - plain == 4.0 * 40e6
+    assert buffers(bucket_parameters="99000000000") - plain == 4.0 * 8_030_261_248
+    assert buffers(zero=2) == plain == buffers(reduce_dtype="same")
+
+
+def test_what_publications_call_memory() -> None:
+    """max_memory_allocated, max_memory_reserved and nvidia-smi, by a hand-made rank: 50 GB with 6 % of slack and 2 GB outside PyTorch."""
+    one = Memory(0, State(20e9, 10e9, 10e9), 8e9, 1.5e9, 0.5e9, 0.0, 54e9)
+    assert (one.allocated, one.reserved, one.used) == (50e9, 53e9, 55e9)
+    assert one.spread == pytest.approx(5.0**0.5 * 1e9)  # 4 % of 50 GB, and 1 GB
+    assert (one.short, one.may_fit) == (1e9, True)
+    assert not replace(one, capacity=51e9).may_fit  # 55 - 1.645 x 2.24 = 51.3 GB
