@@ -58,9 +58,13 @@ class Question:
 PARTS = FORWARD, BACKWARD, WEIGHT, BOTH, BUBBLE, OPTIMIZER = ("F", "B", "W", "FB", "bubble", "optimizer")
 
 
+# Which memory a publication prints: the most that PyTorch gave out at a time (max_memory_allocated), or kept of the device (max_memory_reserved), or what the device shows (nvidia-smi).
+MEASURES = ALLOCATED, RESERVED, DEVICE = ("allocated", "reserved", "device")
+
+
 @frozen
 class Prediction:
-    """step_s with its 90 % interval [s]; memory_bytes: of the worst rank; terms: seconds of the step by the names of
+    """step_s with its 90 % interval [s]; memory_bytes: of the worst rank, allocated; memory: the same by MEASURES [B]; terms: seconds of the step by the names of
     `stack.COEFFICIENTS`, and whatever else is not fitted; memory_by_stage: of each pipeline stage, where it is known
     [B]; parts: by PARTS the mean over ranks, where it is known [s]."""
 
@@ -71,6 +75,7 @@ class Prediction:
     terms: Mapping[str, float] = field(default_factory=dict)
     memory_by_stage: tuple[float, ...] = ()
     parts: Mapping[str, float] = field(default_factory=dict)
+    memory: Mapping[str, float] = field(default_factory=dict)
 
 
 # A step and coefficients by name (missing: 1; None: those that ship with its stack, or stand in for them) -> the prediction. Raises SimcostError for what it cannot predict.

@@ -17,7 +17,20 @@ from simcost.schedules._order import INPUT
 from simcost.schedules._order import WEIGHT as W
 from simcost.training import memory, step
 from simcost.training.job import Job, Recipe, build
-from simcost.training.question import BACKWARD, BOTH, BUBBLE, FORWARD, OPTIMIZER, PARTS, WEIGHT, Prediction, Question
+from simcost.training.question import (
+    ALLOCATED,
+    BACKWARD,
+    BOTH,
+    BUBBLE,
+    DEVICE,
+    FORWARD,
+    OPTIMIZER,
+    PARTS,
+    RESERVED,
+    WEIGHT,
+    Prediction,
+    Question,
+)  # fmt: skip
 from simcost.training.split import coefficient
 from simcost.training.step import TrainStep
 
@@ -54,15 +67,17 @@ def predict(q: Question, factors: Mapping[str, float] | None = None) -> Predicti
     found = step.run(job_of(q, factors))
     ranks = memory.of_ranks(found)
     low, high = found.interval
+    worst = memory.worst(ranks)
     terms = _terms(found)
     return Prediction(
         found.seconds,
         low,
         high,
-        memory.worst(ranks).allocated,
+        worst.allocated,
         terms,
         tuple(one.allocated for one in ranks),
         _parts(found),
+        {ALLOCATED: worst.allocated, RESERVED: worst.reserved, DEVICE: worst.used},
     )
 
 

@@ -266,6 +266,12 @@ def _terms(one: Scored) -> Mapping[str, float]:
     return one.cold.terms if one.cold else {}
 
 
+def _measured(one: Scored) -> float:
+    """The predicted memory of the worst rank as the row's source measures it. [B]"""
+    assert one.cold is not None
+    return one.cold.memory.get(one.row.source.memory, one.cold.memory_bytes)
+
+
 def memory_errors(scores: Sequence[Scored]) -> list[tuple[Scored, float]]:
     """Relative errors of memory, once for each plan: rows that differ only in the batch print the same. Of the worst
     stage, and of the least where a source prints it (`memory_min`) and the prediction has stages. A fit does not
@@ -275,7 +281,7 @@ def memory_errors(scores: Sequence[Scored]) -> list[tuple[Scored, float]]:
         if one.row.memory_bytes is None or one.cold is None or one.row.group not in COUNTING:
             continue
         plan = (one.row.model, *(getattr(one.row.question, name) for name in _PLAN))
-        found.setdefault((plan, one.row.memory_bytes), (one, error(one.cold.memory_bytes, one.row.memory_bytes)))
+        found.setdefault((plan, one.row.memory_bytes), (one, error(_measured(one), one.row.memory_bytes)))
         least, stages = one.row.parts.get("memory_min"), one.cold.memory_by_stage
         if least is not None and one.row.question.pp > 1 and stages:
             found.setdefault((plan, least), (one, error(min(stages), least)))

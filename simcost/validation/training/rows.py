@@ -31,7 +31,7 @@ from simcost.model import load as models
 from simcost.scenarios.schedule import known as schedules
 from simcost.texts import csv_dicts, text
 from simcost.training import stack as stacks
-from simcost.training.question import Question
+from simcost.training.question import MEASURES, Question
 from simcost.validation import csv_cells
 
 GROUPS = ("judged", "reported", "repeat", "drift", "fine-tuning", "simulated")
@@ -56,14 +56,14 @@ _MORE = (
     "parts",
     "why",
 )
-_SOURCE = ("name", "title", "reference", "stack", "fit", "flags", "set", "note")
+_SOURCE = ("name", "title", "reference", "stack", "fit", "flags", "set", "memory", "note")
 _MODEL = ("name", "base", "set", "parameters", "source")
 
 
 @frozen
 class Source:
     """A file of rows. stack: of its rows; fit: name of the rows that are fitted together, "" where none are; flags,
-    sets: of all its rows."""
+    sets: of all its rows; memory: which of `question.MEASURES` its memory is, "" where it prints none."""
 
     name: str
     title: str
@@ -72,6 +72,7 @@ class Source:
     fit: str
     flags: Mapping[str, str]
     sets: Mapping[str, Any]
+    memory: str
     note: str
 
 
@@ -146,6 +147,10 @@ def sources(where: Path) -> list[Source]:
         at = f"sources.csv:{number}"
         flags = _pairs(cells["flags"], ";", at, "flags")
         stacks.load(cells["stack"]).changed(flags, at)
+        if cells["memory"] not in ("", *MEASURES):
+            raise SpecError(
+                f"{at}: memory = {cells['memory']!r} must be one of {', '.join(MEASURES)}{nearest(cells['memory'], MEASURES)}"
+            )
         found.append(
             Source(
                 cells["name"],
@@ -155,6 +160,7 @@ def sources(where: Path) -> list[Source]:
                 cells["fit"],
                 flags,
                 _sets(cells["set"], at),
+                cells["memory"],
                 cells["note"],
             )
         )
@@ -195,6 +201,10 @@ def _at(cells: Mapping[str, str], source: Source, known: Mapping[str, Model], at
     step, memory = (_number(cells, name, at) for name in ("step_s", "memory_bytes"))
     if step is None and memory is None:
         raise SpecError(f"{at}: neither step_s nor memory_bytes is stated")
+    if memory is not None and not source.memory:
+        raise SpecError(
+            f"{at}: memory_bytes of source '{source.name}', whose line of sources.csv does not say which memory ({', '.join(MEASURES)})"
+        )
     for name, words in (
         ("group", GROUPS),
         ("taken", TAKEN if step is not None else ("",)),

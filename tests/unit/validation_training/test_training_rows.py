@@ -161,6 +161,8 @@ def test_a_folder_is_read(folder: Path) -> None:
     ("korthikanti.csv", ",judged,", ",judge,", "korthikanti.csv:2: group = 'judge' is not one of .*did you mean 'judged'"),
     ("zerobubble.csv", ",zb-2p,", ",zb-3p,", "zerobubble.csv:2: schedule = 'zb-3p' is not one of"),
     ("sources.csv", "megatron-2022", "megatron-2020", "unknown stack 'megatron-2020'.*did you mean 'megatron-20"),
+    ("sources.csv", ",allocated,", ",alocated,", "memory = 'alocated' must be one of allocated, reserved, device.*did you mean 'allocated'"),
+    ("sources.csv", ",allocated,", ",,", "zerobubble.csv:2: memory_bytes of source 'zerobubble', whose line of sources.csv does not say which memory"),
     ("models.csv", "n_layer=22", "n_layer", "models.csv:.*write path=value"),
 ])  # fmt: skip
 def test_a_fault_is_a_line_that_names_it(folder: Path, name: str, old: str, new: str, said: str) -> None:
