@@ -84,9 +84,9 @@ def test_levers_say_what_a_change_does(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_a_step_that_fits_at_the_low_end_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     """LoRA of a 13B model needs 4 % more than an RTX 5090 has, which the interval of the allocator's slack covers (docs/theory/training-memory.md)."""
-    ask = ["train", "--model", "llama-2-13b", "--hw", "rtx-5090", "--gpus", "1", "--micro-batch", "2", "--seq", "2048", "--no-levers"]  # fmt: skip
+    ask = ["train", "--model", "llama-2-13b", "--hw", "rtx-5090", "--gpus", "1", "--seq", "2048", "--no-levers"]  # fmt: skip
     sets = ["--set", "plan.lora_rank=16", "--set", "plan.recompute=full"]
-    found = answer(capsys, *sets, ask=ask)
+    found = answer(capsys, *sets, "--micro-batch", "2", ask=ask)
     assert found["fits"] is False
     assert "; may not fit: pipeline rank 0 needs 32.7" in found["verdict"]
     assert "30.29 GiB at the low end of its 90 % interval, which fits" in found["verdict"]
