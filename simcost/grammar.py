@@ -246,7 +246,7 @@ def _shown(value: Any) -> str:
 
 def plan_of(overrides: Mapping[str, Any]) -> Plan:
     """A Plan from checked values; counts may be arrays already. Keys of training alone are not of it. The same Plan for the same values, so that what was worked out for it is found at once."""
-    if any(hasattr(value, "shape") for value in overrides.values()):
+    if any(hasattr(value, "shape") or isinstance(value, (list, dict, set)) for value in overrides.values()):
         return _plan(overrides)
     return _plan_of(tuple((key, type(value), value) for key, value in overrides.items()))
 

@@ -48,14 +48,22 @@ def rotary(r: Reader, layer: int, layers: int, usual: Num) -> Num:
     part = r.per_layer("partial_rotary_factors", layer, layers)
     if part is not None and (isinstance(part, bool) or not isinstance(part, (int, float)) or not 0.0 < part <= 1.0):
         raise SpecError(f"{r.where}: 'partial_rotary_factors' must hold numbers in (0, 1], not {part!r}")
+    if _unturned(r):
+        r.ineffective("partial_rotary_factor", "no head of this model rotates")
     if not _rotates(r, layer, layers):
         return 0.0
     return usual if part is None else float(part)
 
 
+def _unturned(r: Reader) -> bool:
+    """Whether no layer rotates: positions are learned, ALiBi's, or none by the class."""
+    alibi = r.given("alibi") and r.flag("alibi")
+    return r.has("learned_positions") or alibi or r.text("rotary_layers", "all") == "none"
+
+
 def _rotates(r: Reader, layer: int, layers: int) -> bool:
     """Whether any of a head rotates in a layer: by what is stated of it, else by the rule `rotary_layers` of its class (`families.toml`)."""
-    if r.has("learned_positions") or r.flag("alibi"):
+    if _unturned(r):
         return False
     base = r.per_layer("layer_rope_theta", layer, layers)
     if base is not None:

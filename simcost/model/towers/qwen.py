@@ -98,9 +98,10 @@ def ernie(c: Wrapper) -> tuple[Tower, ...]:
         if vision.values.get("mlp_ratio")
         else vision.num("intermediate_size", default=5120)
     )
-    heads, patch = vision.num("num_heads", default=16), vision.side("patch_size", 14)
-    side, frames = vision.num("spatial_merge_size", default=2), vision.num("temporal_merge_size", default=2)
-    blocks = Encoder(layers, v, heads, v / heads, g, trunks.plain_vectors(v, g))
+    vision.ignore("num_heads")  # of no weight, and images are not timed
+    patch, side = vision.side("patch_size", 14), vision.num("spatial_merge_size", default=2)
+    frames = vision.num("temporal_merge_size", default=2)
+    blocks = Encoder(layers, v, 1.0, v, g, trunks.plain_vectors(v, g))
     wide, rows = v * side**2, Rows(1.0 / side**2)
     resampler = (
         *trunks.two(("spatial_fc1", "spatial_fc2"), wide, wide, wide, rows), *trunks.two(("temporal_fc1", "temporal_fc2"), wide * frames, wide, wide, rows),

@@ -101,33 +101,6 @@ def test_nothing_is_kept_where_nothing_runs() -> None:
     assert memory.peak((), ()) == (0.0, 0.0)
 
 
-@pytest.mark.parametrize(
-    ("stack", "dp", "parameters"),
-    [
-        ("megatron-core-te", 2.0, 40e6),  # max(40 M, 1 M a replica)
-        ("megatron-core-te", 64.0, 64e6),
-        ("deepspeed", 2.0, 500e6),
-        ("torchtitan", 2.0, 8_030_261_248),  # no size is stated: all gradients at once
-    ],
-)
-def test_a_bucket_stands_where_gradients_travel_in_another_format(stack: str, dp: float, parameters: float) -> None:
-    """2 B of each gradient of a bucket beside sums in fp32; none where they travel as they add up, where a rank is alone,
-    and where ZeRO shares gradients out."""
-    flags = {"reduce_dtype": "same", "main_grads": "fp32"}
-    asked = {"stack": stack, "flags": flags, "zero_stage": 1, "recompute": "full", "global_batch": int(dp)}
-    one = job("llama-3.1-8b", Plan(dp=dp), **asked)
-    state = State(gradients=4.0 * 8_030_261_248)
-    assert memory._bucket(one, state) == 2.0 * parameters
-    assert memory._bucket(one, State(gradients=4.0 * 1e6)) == 2.0 * 1e6  # no more than there is
-    for less in (
-        {**asked, "flags": {**flags, "reduce_dtype": "fp32"}},
-        {**asked, "zero_stage": 2},
-    ):
-        assert memory._bucket(job("llama-3.1-8b", Plan(dp=dp), **less), state) == 0.0
-    assert memory._bucket(job("llama-3.1-8b", Plan(), **{**asked, "global_batch": 1}), state) == 0.0
-    assert memory._bucket(job("llama-3.1-8b", Plan(cp=2.0), **{**asked, "global_batch": 1}), state) > 0.0
-
-
 def test_what_a_backward_pass_makes_for_a_while_is_that_of_its_largest_kernel() -> None:
     """A product has the gradients of its result and of its input alive, an elementwise kernel all that it reads and
     writes, an exchange rows as they leave and as they come; kernels run one after the other, so the most of them."""
@@ -236,6 +209,7 @@ def test_a_bucket_of_another_format_is_what_the_stack_sends_at_a_time() -> None:
     assert buffers() - plain == 4.0 * (128_256 + 1) * 4096
     assert buffers(zero=0) == buffers()
     assert buffers(bucket_parameters="40000000") - plain == 4.0 * 40e6
+    assert buffers(bucket_parameters="40000000", bucket_parameters_per_dp="30000000") - plain == 4.0 * 60e6
     assert buffers(bucket_parameters="99000000000") - plain == 4.0 * 8_030_261_248
     assert buffers(zero=2) == plain == buffers(reduce_dtype="same")
 
