@@ -7,7 +7,6 @@ a class, whose defaults are others. Source: Hugging Face transformers 5.24.0.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -34,9 +33,8 @@ class Sections(Mapping[str, dict[str, Any]]):
     """The tables of a TOML file that begins each by a line `[name]`, parsed when it is asked for: a question is about one class of hundreds."""
 
     def __init__(self, text: str) -> None:
-        starts = list(_SECTION.finditer(text))
-        ends = [*(start.start() for start in starts[1:]), len(text)]
-        self._texts = {start[1]: text[start.start() : end] for start, end in zip(starts, ends, strict=True)}
+        parts = f"\n{text}".split("\n[")[1:]  # faster than a pattern over a hundred kilobytes
+        self._texts = {part[: part.index("]")].strip('"'): f"[{part}" for part in parts}
         self._read: dict[str, dict[str, Any]] = {}
 
     def __getitem__(self, name: str) -> dict[str, Any]:
@@ -52,9 +50,6 @@ class Sections(Mapping[str, dict[str, Any]]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._texts
-
-
-_SECTION = re.compile(r'^\["?([^]"]+)"?\]', re.MULTILINE)
 
 
 @cache
