@@ -210,6 +210,8 @@ def find(name: str) -> tuple[str, Path]:
     from simcost.model.foreign import hub
 
     path = Path(name)
+    if not name.strip():
+        raise SpecError("a model has no name: it is empty (simcost list models shows those that ship)")
     if is_dir(path):
         home = hub.snapshot(path)
         path = home / "config.json"

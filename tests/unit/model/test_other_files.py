@@ -163,3 +163,11 @@ def test_a_file_that_is_too_large_for_a_config_is_not_read(tmp_path: Path) -> No
         file.truncate(1 << 33)
     with pytest.raises(SpecError, match=r"config\.json: larger than 128 MiB"):
         load.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_an_empty_name_is_no_directory(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpecError, match="a model has no name"):
+        load.find(name)
