@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from simcost.errors import say
-from simcost.files import blake2b, put
+from simcost.files import blake2b, is_regular, put
 
 # First lines of files: the number is raised when the bytes below it mean something else.
 CURVE, TABLE = b"simcost curve 1\n", b"simcost table 1\n"
@@ -38,7 +38,10 @@ def _place() -> tuple[Path | None, str]:
     """The folder, or why there is none."""
     stated, base = os.environ.get("SIMCOST_CACHE"), os.environ.get("XDG_CACHE_HOME", "")
     if stated:
-        found = Path(os.path.abspath(stated))
+        try:
+            found = Path(os.path.abspath(stated))
+        except OSError as error:  # this process's own folder is gone
+            return None, f", {stated} cannot be found ({error.strerror or error}): "
     elif os.path.isabs(base):  # its specification leaves out what is not
         found = Path(base) / "simcost"
     else:
@@ -117,6 +120,8 @@ def write(name: str, body: bytes, head: bytes) -> None:
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         # What a crash spoils the checksum tells: a first question need not wait for the disk.
+        if not is_regular(home / name):
+            raise OSError(None, "no file of a curve")
         put(home / name, head + _checksum(body) + body, lasting=False)
     except OSError as error:
         if head == CURVE:

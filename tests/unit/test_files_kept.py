@@ -132,6 +132,29 @@ def test_a_fifo_and_a_giant_are_not_waited_for(home: Path, told: list[str]) -> N
     assert [line.partition(": ")[2] for line in told] == ["no file of a curve; the curve is fitted again"] * 2
 
 
+def test_a_fifo_is_not_written_to(home: Path, told: list[str]) -> None:
+    home.mkdir()
+    os.mkfifo(home / "name")
+    kept.write("name", b"curve", kept.CURVE)
+    assert [line for line in told if "no file of a curve; curves are not kept" in line]
+    kept.write("name", b"table", kept.TABLE)
+    assert len(told) == 1
+
+
+def test_a_relative_folder_of_a_process_whose_own_folder_is_gone(
+    told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIMCOST_CACHE", "relative")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    kept.folder.cache_clear()
+    assert kept.folder() is None
+    assert [line for line in told if "cannot be found" in line]
+    kept.folder.cache_clear()
+
+
 def test_a_full_disk_is_one_line_and_the_answer_comes(
     home: Path, load: Callable[[], curves.Curve], told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,7 @@ ODD = (
     "", "--help", "decod", "decode --help", "decode --model x --hw y --batch", "decode --model x --hw y --batch=", "decode --model x --hw y word", "decode --model x --hw y -- z",
     "decode --model x --hw y --hw z", "decode --model x --hw y --nonsense 1", "decode --model x --hw y --mod 1", "decode --model x --hw --batch 8", "decode --model x --hw y --strict=1", "decode --model x --hw y -ofile",
     "explain --model x", "show memory --hw y", "list", "cite decode --model x", "train --model x --hw y --no-levers", "calibrate report h200 x", "compare a b --hw h", "schedule gpipe --pp x --microbatches 8",
-    "schedule gpipe --pp 4 --microbatches 99999999999999999999", "calibrate run -o f --threads 4",
+    "list models -o=x.json", "validate blocks -m=a", "recipe deepseek-v3 --ranges/--no-ranges", "schedule gpipe --pp 4 --microbatches 99999999999999999999", "calibrate run -o f --threads 4",
 )  # fmt: skip
 
 

@@ -59,7 +59,8 @@ def line(commands: Commands, words: list[str]) -> Line | None:
 
 def _values(parameters: list[Parameter], words: list[str]) -> dict[str, Any] | None:
     """Values by name; None where a word is not simple."""
-    known = {name: one for one in parameters for name in one.declared.names}
+    # Of a flag that is written as a pair neither name is known.
+    known = {name: one for one in parameters for name in one.declared.names if "/" not in name}
     values: dict[str, Any] = {}
     placed: list[str] = []
     left = iter(words)
@@ -69,6 +70,8 @@ def _values(parameters: list[Parameter], words: list[str]) -> dict[str, Any] | N
             continue
         name, equals, text = word.partition("=")
         one = known.get(name)
+        if equals and not word.startswith("--"):  # -o=x is a file "=x"
+            return None
         if one is None or not one.declared.how.keys() <= _HOW or (one.name in values and not one.several):
             return None
         if one.kind is bool:
