@@ -3,7 +3,7 @@ packed into micro-batches.
 
 A micro-batch has room for a number of tokens, the longest sequence at least, or takes a number of sequences as long as they are. It is priced as equal sequences of the length that a token of
 the batch sees on average, sum L²/sum L, so that attention's work is that of the real lengths. A trainer that pads takes
-a number of sequences a micro-batch, each as long as the longest of the step. Most likely to be wrong: trainers that pad
+a number of sequences a micro-batch, each as long as the longest of the step. Most likely to be wrong: micro-batches of one or two sequences whose lengths differ much, which are shorter than that length (`pairs`); trainers that pad
 several sequences to the longest of them alone. Sources: verl `utils/seqlen_balancing.py`; NeMo-RL `sequence packing`
 guide.
 """
@@ -21,7 +21,8 @@ from simcost.num import Array, Ints
 @frozen
 class Packed:
     """One minibatch on its slowest rank. `micro_batch` sequences of `seq` tokens, `micro_batches` of them; `tokens`: of
-    all ranks, padding counted; `imbalance`: tokens of the slowest rank over the mean; `idle`: ranks without a sequence."""
+    all ranks, padding counted; `imbalance`: tokens of the slowest rank over the mean; `idle`: ranks without a sequence;
+    `pairs`: pairs of tokens in attention over those of the real lengths."""
 
     micro_batch: int
     seq: int
@@ -29,6 +30,7 @@ class Packed:
     tokens: float
     imbalance: float
     idle: int
+    pairs: float = 1.0
 
 
 def packed(lengths: Ints, ranks: int, minibatches: int, room: int, sequences: int | None = None) -> Packed:
@@ -43,7 +45,7 @@ def packed(lengths: Ints, ranks: int, minibatches: int, room: int, sequences: in
     count = by_tokens if sequences is None else -(-max(map(len, parts)) // (ranks * sequences))
     micro = max(round(slowest / count / seen), 1)
     seq = max(round(slowest / count / micro), 1)
-    return Packed(micro, seq, count, total, slowest / mean, max(ranks - len(lengths) // len(parts), 0))
+    return Packed(micro, seq, count, total, slowest / mean, max(ranks - len(lengths) // len(parts), 0), seq / seen)
 
 
 def padded(lengths: Ints, ranks: int, minibatches: int, micro: int = 1) -> Packed:

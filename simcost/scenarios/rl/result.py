@@ -29,6 +29,7 @@ from simcost.training.goodput import Goodput
 from simcost.units import show
 
 _HOUR = 3600.0
+_ROUNDED = 0.1  # of attention's work, by which equal sequences in whole numbers may differ without a word
 _NAMES = {
     phases.GENERATE: "rollout_s",
     phases.REWARD: "reward_s",
@@ -271,6 +272,10 @@ def _micro_note(q: Asked, trainer: Trained) -> Note:
     else:
         size = f"packed with up to {trainer.room:,} tokens{', the longest sequence' * (q.micro_tokens is None)}"
     text = f"trainer: a micro-batch of a data-parallel rank is {size}{'' if stated else ' (the smallest; --micro-batch sets another)'}; {batch.micro_batches:,} in an update"
+    if abs(batch.pairs - 1.0) > _ROUNDED:
+        text += (
+            f"; as {batch.micro_batch:,} of {batch.seq:,} tokens, which is {batch.pairs:.0%} of the work of attention"
+        )
     return Note(text, Kind.SAID if stated else Kind.ASSUMED)
 
 

@@ -52,7 +52,8 @@ def changes(q: Asked, one: Trained) -> Iterator[tuple[str, Asked, Mapping[str, A
     plan = dict(q.train or {})
     smaller = 1 if q.micro_tokens is not None else (q.micro_batch or 1) // 2
     while smaller:
-        yield f"--micro-batch {smaller}", replace(q, micro_batch=smaller, micro_tokens=None), plan
+        instead = "" if q.micro_tokens is None else " in place of --micro-batch-tokens"
+        yield f"--micro-batch {smaller}{instead}", replace(q, micro_batch=smaller, micro_tokens=None), plan
         smaller //= 2
     now = one.job.plan
     tried: list[dict[str, Any]] = []

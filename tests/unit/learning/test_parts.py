@@ -49,6 +49,10 @@ def test_a_micro_batch_of_so_many_sequences_whatever_their_tokens() -> None:
     assert (one.micro_batches, one.tokens) == (2, lengths.sum())
     assert one.micro_batch * one.seq * 2 == pytest.approx(one.tokens / 2 / 4 * one.imbalance, rel=0.01)
     assert packing.fullest(np.array([1, 2, 3, 40, 5, 6, 7]), 3) == 51
+    # 1, 1 and 4 tokens one by one: each as 2 tokens, of which a token sees 3.
+    single = packing.packed(np.array([1, 1, 4]), 1, 1, 10**6, 1)
+    assert (single.seq, single.micro_batches) == (2, 3)
+    assert single.pairs == pytest.approx(2 / 3)
     assert packing.fullest(np.array([1, 2, 3]), 5) == 6
 
 
