@@ -100,7 +100,8 @@ def test_what_is_there_already_is_not_tried() -> None:
     again = options(Question(micro_batch=1), Plan(), recompute="full")
     assert again[0] == "--train cp=2"
     assert not any("recompute" in option for option in again)
-    assert options(Question(micro_batch=None, micro_tokens=4096), Plan())[0] == "--micro-batch 1"
+    first = options(Question(micro_batch=None, micro_tokens=4096), Plan())[0]
+    assert first == "--micro-batch 1 in place of --micro-batch-tokens"
 
 
 def test_a_refusal_names_what_takes_most_and_the_first_change_that_fits() -> None:
